@@ -1,0 +1,1 @@
+"""Generated from ``world_model.proto``; regenerate with ``make proto``."""

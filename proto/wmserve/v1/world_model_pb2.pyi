@@ -1,0 +1,388 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class DataType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DATA_TYPE_UNSPECIFIED: _ClassVar[DataType]
+    DATA_TYPE_UINT8: _ClassVar[DataType]
+    DATA_TYPE_INT32: _ClassVar[DataType]
+    DATA_TYPE_INT64: _ClassVar[DataType]
+    DATA_TYPE_FLOAT16: _ClassVar[DataType]
+    DATA_TYPE_FLOAT32: _ClassVar[DataType]
+    DATA_TYPE_FLOAT64: _ClassVar[DataType]
+
+class StopReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    STOP_REASON_UNSPECIFIED: _ClassVar[StopReason]
+    STOP_REASON_ITERATIONS: _ClassVar[StopReason]
+    STOP_REASON_DEADLINE: _ClassVar[StopReason]
+    STOP_REASON_CONVERGED: _ClassVar[StopReason]
+DATA_TYPE_UNSPECIFIED: DataType
+DATA_TYPE_UINT8: DataType
+DATA_TYPE_INT32: DataType
+DATA_TYPE_INT64: DataType
+DATA_TYPE_FLOAT16: DataType
+DATA_TYPE_FLOAT32: DataType
+DATA_TYPE_FLOAT64: DataType
+STOP_REASON_UNSPECIFIED: StopReason
+STOP_REASON_ITERATIONS: StopReason
+STOP_REASON_DEADLINE: StopReason
+STOP_REASON_CONVERGED: StopReason
+
+class Tensor(_message.Message):
+    __slots__ = ("dtype", "shape", "data")
+    DTYPE_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    dtype: DataType
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    data: bytes
+    def __init__(self, dtype: _Optional[_Union[DataType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class Observations(_message.Message):
+    __slots__ = ("array", "images")
+    ARRAY_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    array: Tensor
+    images: Images
+    def __init__(self, array: _Optional[_Union[Tensor, _Mapping]] = ..., images: _Optional[_Union[Images, _Mapping]] = ...) -> None: ...
+
+class Images(_message.Message):
+    __slots__ = ("files",)
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    files: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, files: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class Context(_message.Message):
+    __slots__ = ("observations", "latents_id", "latents", "action_history")
+    OBSERVATIONS_FIELD_NUMBER: _ClassVar[int]
+    LATENTS_ID_FIELD_NUMBER: _ClassVar[int]
+    LATENTS_FIELD_NUMBER: _ClassVar[int]
+    ACTION_HISTORY_FIELD_NUMBER: _ClassVar[int]
+    observations: Observations
+    latents_id: str
+    latents: Tensor
+    action_history: Tensor
+    def __init__(self, observations: _Optional[_Union[Observations, _Mapping]] = ..., latents_id: _Optional[str] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., action_history: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
+
+class ListWorldsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListWorldsResponse(_message.Message):
+    __slots__ = ("worlds",)
+    WORLDS_FIELD_NUMBER: _ClassVar[int]
+    worlds: _containers.RepeatedCompositeFieldContainer[World]
+    def __init__(self, worlds: _Optional[_Iterable[_Union[World, _Mapping]]] = ...) -> None: ...
+
+class GetWorldRequest(_message.Message):
+    __slots__ = ("world",)
+    WORLD_FIELD_NUMBER: _ClassVar[int]
+    world: str
+    def __init__(self, world: _Optional[str] = ...) -> None: ...
+
+class EncodeRequest(_message.Message):
+    __slots__ = ("world", "observations", "return_latents", "timeout_ms")
+    WORLD_FIELD_NUMBER: _ClassVar[int]
+    OBSERVATIONS_FIELD_NUMBER: _ClassVar[int]
+    RETURN_LATENTS_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    world: str
+    observations: Observations
+    return_latents: bool
+    timeout_ms: int
+    def __init__(self, world: _Optional[str] = ..., observations: _Optional[_Union[Observations, _Mapping]] = ..., return_latents: bool = ..., timeout_ms: _Optional[int] = ...) -> None: ...
+
+class EncodeResponse(_message.Message):
+    __slots__ = ("latents_id", "expires_in_s", "readouts", "latents")
+    LATENTS_ID_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_IN_S_FIELD_NUMBER: _ClassVar[int]
+    READOUTS_FIELD_NUMBER: _ClassVar[int]
+    LATENTS_FIELD_NUMBER: _ClassVar[int]
+    latents_id: str
+    expires_in_s: float
+    readouts: Tensor
+    latents: Tensor
+    def __init__(self, latents_id: _Optional[str] = ..., expires_in_s: _Optional[float] = ..., readouts: _Optional[_Union[Tensor, _Mapping]] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
+
+class RolloutRequest(_message.Message):
+    __slots__ = ("world", "context", "actions", "return_latents", "timeout_ms")
+    WORLD_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    ACTIONS_FIELD_NUMBER: _ClassVar[int]
+    RETURN_LATENTS_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    world: str
+    context: Context
+    actions: Tensor
+    return_latents: bool
+    timeout_ms: int
+    def __init__(self, world: _Optional[str] = ..., context: _Optional[_Union[Context, _Mapping]] = ..., actions: _Optional[_Union[Tensor, _Mapping]] = ..., return_latents: bool = ..., timeout_ms: _Optional[int] = ...) -> None: ...
+
+class RolloutResponse(_message.Message):
+    __slots__ = ("disagreement", "readouts", "latents")
+    DISAGREEMENT_FIELD_NUMBER: _ClassVar[int]
+    READOUTS_FIELD_NUMBER: _ClassVar[int]
+    LATENTS_FIELD_NUMBER: _ClassVar[int]
+    disagreement: Tensor
+    readouts: Tensor
+    latents: Tensor
+    def __init__(self, disagreement: _Optional[_Union[Tensor, _Mapping]] = ..., readouts: _Optional[_Union[Tensor, _Mapping]] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
+
+class Goal(_message.Message):
+    __slots__ = ("observation", "latents_id", "latents", "readouts")
+    OBSERVATION_FIELD_NUMBER: _ClassVar[int]
+    LATENTS_ID_FIELD_NUMBER: _ClassVar[int]
+    LATENTS_FIELD_NUMBER: _ClassVar[int]
+    READOUTS_FIELD_NUMBER: _ClassVar[int]
+    observation: Observations
+    latents_id: str
+    latents: Tensor
+    readouts: ReadoutTargets
+    def __init__(self, observation: _Optional[_Union[Observations, _Mapping]] = ..., latents_id: _Optional[str] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., readouts: _Optional[_Union[ReadoutTargets, _Mapping]] = ...) -> None: ...
+
+class ReadoutTargets(_message.Message):
+    __slots__ = ("values",)
+    class ValuesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    values: _containers.ScalarMap[str, float]
+    def __init__(self, values: _Optional[_Mapping[str, float]] = ...) -> None: ...
+
+class PlannerOptions(_message.Message):
+    __slots__ = ("algorithm", "horizon", "candidate_count", "iterations", "elite_count", "hold_steps", "initial_std", "seed", "warm_start")
+    ALGORITHM_FIELD_NUMBER: _ClassVar[int]
+    HORIZON_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ITERATIONS_FIELD_NUMBER: _ClassVar[int]
+    ELITE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    HOLD_STEPS_FIELD_NUMBER: _ClassVar[int]
+    INITIAL_STD_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    WARM_START_FIELD_NUMBER: _ClassVar[int]
+    algorithm: str
+    horizon: int
+    candidate_count: int
+    iterations: int
+    elite_count: int
+    hold_steps: int
+    initial_std: float
+    seed: int
+    warm_start: Tensor
+    def __init__(self, algorithm: _Optional[str] = ..., horizon: _Optional[int] = ..., candidate_count: _Optional[int] = ..., iterations: _Optional[int] = ..., elite_count: _Optional[int] = ..., hold_steps: _Optional[int] = ..., initial_std: _Optional[float] = ..., seed: _Optional[int] = ..., warm_start: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
+
+class ActionLimits(_message.Message):
+    __slots__ = ("low", "high", "max_rate", "previous_action")
+    LOW_FIELD_NUMBER: _ClassVar[int]
+    HIGH_FIELD_NUMBER: _ClassVar[int]
+    MAX_RATE_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_ACTION_FIELD_NUMBER: _ClassVar[int]
+    low: _containers.RepeatedScalarFieldContainer[float]
+    high: _containers.RepeatedScalarFieldContainer[float]
+    max_rate: _containers.RepeatedScalarFieldContainer[float]
+    previous_action: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, low: _Optional[_Iterable[float]] = ..., high: _Optional[_Iterable[float]] = ..., max_rate: _Optional[_Iterable[float]] = ..., previous_action: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class PlanRequest(_message.Message):
+    __slots__ = ("world", "context", "goal", "planner", "limits", "deadline_ms")
+    WORLD_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    GOAL_FIELD_NUMBER: _ClassVar[int]
+    PLANNER_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
+    world: str
+    context: Context
+    goal: Goal
+    planner: PlannerOptions
+    limits: ActionLimits
+    deadline_ms: int
+    def __init__(self, world: _Optional[str] = ..., context: _Optional[_Union[Context, _Mapping]] = ..., goal: _Optional[_Union[Goal, _Mapping]] = ..., planner: _Optional[_Union[PlannerOptions, _Mapping]] = ..., limits: _Optional[_Union[ActionLimits, _Mapping]] = ..., deadline_ms: _Optional[int] = ...) -> None: ...
+
+class PlanTiming(_message.Message):
+    __slots__ = ("encode_ms", "cost_ms", "search_ms", "total_ms")
+    ENCODE_MS_FIELD_NUMBER: _ClassVar[int]
+    COST_MS_FIELD_NUMBER: _ClassVar[int]
+    SEARCH_MS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_MS_FIELD_NUMBER: _ClassVar[int]
+    encode_ms: float
+    cost_ms: float
+    search_ms: float
+    total_ms: float
+    def __init__(self, encode_ms: _Optional[float] = ..., cost_ms: _Optional[float] = ..., search_ms: _Optional[float] = ..., total_ms: _Optional[float] = ...) -> None: ...
+
+class PlanResponse(_message.Message):
+    __slots__ = ("actions", "cost", "cost_per_iteration", "iterations", "stop_reason", "readouts", "disagreement", "goal_distance", "seed", "latents_id", "goal_latents_id", "timing", "digests")
+    ACTIONS_FIELD_NUMBER: _ClassVar[int]
+    COST_FIELD_NUMBER: _ClassVar[int]
+    COST_PER_ITERATION_FIELD_NUMBER: _ClassVar[int]
+    ITERATIONS_FIELD_NUMBER: _ClassVar[int]
+    STOP_REASON_FIELD_NUMBER: _ClassVar[int]
+    READOUTS_FIELD_NUMBER: _ClassVar[int]
+    DISAGREEMENT_FIELD_NUMBER: _ClassVar[int]
+    GOAL_DISTANCE_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    LATENTS_ID_FIELD_NUMBER: _ClassVar[int]
+    GOAL_LATENTS_ID_FIELD_NUMBER: _ClassVar[int]
+    TIMING_FIELD_NUMBER: _ClassVar[int]
+    DIGESTS_FIELD_NUMBER: _ClassVar[int]
+    actions: Tensor
+    cost: float
+    cost_per_iteration: _containers.RepeatedScalarFieldContainer[float]
+    iterations: int
+    stop_reason: StopReason
+    readouts: Tensor
+    disagreement: Tensor
+    goal_distance: Tensor
+    seed: int
+    latents_id: str
+    goal_latents_id: str
+    timing: PlanTiming
+    digests: Digests
+    def __init__(self, actions: _Optional[_Union[Tensor, _Mapping]] = ..., cost: _Optional[float] = ..., cost_per_iteration: _Optional[_Iterable[float]] = ..., iterations: _Optional[int] = ..., stop_reason: _Optional[_Union[StopReason, str]] = ..., readouts: _Optional[_Union[Tensor, _Mapping]] = ..., disagreement: _Optional[_Union[Tensor, _Mapping]] = ..., goal_distance: _Optional[_Union[Tensor, _Mapping]] = ..., seed: _Optional[int] = ..., latents_id: _Optional[str] = ..., goal_latents_id: _Optional[str] = ..., timing: _Optional[_Union[PlanTiming, _Mapping]] = ..., digests: _Optional[_Union[Digests, _Mapping]] = ...) -> None: ...
+
+class World(_message.Message):
+    __slots__ = ("contract_version", "name", "family", "description", "observation", "action", "context_length", "latent_shape", "ensemble_size", "horizon_limit", "engine_horizons", "candidate_limit", "plan_budget", "readouts", "goal_metric", "planner", "digests")
+    CONTRACT_VERSION_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    FAMILY_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    OBSERVATION_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    LATENT_SHAPE_FIELD_NUMBER: _ClassVar[int]
+    ENSEMBLE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    HORIZON_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_HORIZONS_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATE_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    PLAN_BUDGET_FIELD_NUMBER: _ClassVar[int]
+    READOUTS_FIELD_NUMBER: _ClassVar[int]
+    GOAL_METRIC_FIELD_NUMBER: _ClassVar[int]
+    PLANNER_FIELD_NUMBER: _ClassVar[int]
+    DIGESTS_FIELD_NUMBER: _ClassVar[int]
+    contract_version: int
+    name: str
+    family: str
+    description: str
+    observation: ObservationSpec
+    action: ActionSpec
+    context_length: int
+    latent_shape: _containers.RepeatedScalarFieldContainer[int]
+    ensemble_size: int
+    horizon_limit: int
+    engine_horizons: _containers.RepeatedScalarFieldContainer[int]
+    candidate_limit: int
+    plan_budget: int
+    readouts: _containers.RepeatedCompositeFieldContainer[Readout]
+    goal_metric: GoalMetric
+    planner: PlannerDefaults
+    digests: Digests
+    def __init__(self, contract_version: _Optional[int] = ..., name: _Optional[str] = ..., family: _Optional[str] = ..., description: _Optional[str] = ..., observation: _Optional[_Union[ObservationSpec, _Mapping]] = ..., action: _Optional[_Union[ActionSpec, _Mapping]] = ..., context_length: _Optional[int] = ..., latent_shape: _Optional[_Iterable[int]] = ..., ensemble_size: _Optional[int] = ..., horizon_limit: _Optional[int] = ..., engine_horizons: _Optional[_Iterable[int]] = ..., candidate_limit: _Optional[int] = ..., plan_budget: _Optional[int] = ..., readouts: _Optional[_Iterable[_Union[Readout, _Mapping]]] = ..., goal_metric: _Optional[_Union[GoalMetric, _Mapping]] = ..., planner: _Optional[_Union[PlannerDefaults, _Mapping]] = ..., digests: _Optional[_Union[Digests, _Mapping]] = ...) -> None: ...
+
+class ObservationSpec(_message.Message):
+    __slots__ = ("max_height", "max_width", "native_height", "native_width")
+    MAX_HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    MAX_WIDTH_FIELD_NUMBER: _ClassVar[int]
+    NATIVE_HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    NATIVE_WIDTH_FIELD_NUMBER: _ClassVar[int]
+    max_height: int
+    max_width: int
+    native_height: int
+    native_width: int
+    def __init__(self, max_height: _Optional[int] = ..., max_width: _Optional[int] = ..., native_height: _Optional[int] = ..., native_width: _Optional[int] = ...) -> None: ...
+
+class ActionSpec(_message.Message):
+    __slots__ = ("axes", "action_block")
+    AXES_FIELD_NUMBER: _ClassVar[int]
+    ACTION_BLOCK_FIELD_NUMBER: _ClassVar[int]
+    axes: _containers.RepeatedCompositeFieldContainer[ActionAxis]
+    action_block: int
+    def __init__(self, axes: _Optional[_Iterable[_Union[ActionAxis, _Mapping]]] = ..., action_block: _Optional[int] = ...) -> None: ...
+
+class ActionAxis(_message.Message):
+    __slots__ = ("name", "unit", "low", "high", "mean", "std")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    LOW_FIELD_NUMBER: _ClassVar[int]
+    HIGH_FIELD_NUMBER: _ClassVar[int]
+    MEAN_FIELD_NUMBER: _ClassVar[int]
+    STD_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    unit: str
+    low: float
+    high: float
+    mean: float
+    std: float
+    def __init__(self, name: _Optional[str] = ..., unit: _Optional[str] = ..., low: _Optional[float] = ..., high: _Optional[float] = ..., mean: _Optional[float] = ..., std: _Optional[float] = ...) -> None: ...
+
+class Readout(_message.Message):
+    __slots__ = ("name", "unit", "low", "high", "error")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    LOW_FIELD_NUMBER: _ClassVar[int]
+    HIGH_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    unit: str
+    low: float
+    high: float
+    error: float
+    def __init__(self, name: _Optional[str] = ..., unit: _Optional[str] = ..., low: _Optional[float] = ..., high: _Optional[float] = ..., error: _Optional[float] = ...) -> None: ...
+
+class GoalMetric(_message.Message):
+    __slots__ = ("name", "unit", "final_weight", "path_weight")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    FINAL_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    PATH_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    unit: str
+    final_weight: float
+    path_weight: float
+    def __init__(self, name: _Optional[str] = ..., unit: _Optional[str] = ..., final_weight: _Optional[float] = ..., path_weight: _Optional[float] = ...) -> None: ...
+
+class PlannerDefaults(_message.Message):
+    __slots__ = ("algorithm", "horizon", "candidate_count", "iterations", "elite_count", "hold_steps", "initial_std", "receding_horizon")
+    ALGORITHM_FIELD_NUMBER: _ClassVar[int]
+    HORIZON_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ITERATIONS_FIELD_NUMBER: _ClassVar[int]
+    ELITE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    HOLD_STEPS_FIELD_NUMBER: _ClassVar[int]
+    INITIAL_STD_FIELD_NUMBER: _ClassVar[int]
+    RECEDING_HORIZON_FIELD_NUMBER: _ClassVar[int]
+    algorithm: str
+    horizon: int
+    candidate_count: int
+    iterations: int
+    elite_count: int
+    hold_steps: int
+    initial_std: float
+    receding_horizon: int
+    def __init__(self, algorithm: _Optional[str] = ..., horizon: _Optional[int] = ..., candidate_count: _Optional[int] = ..., iterations: _Optional[int] = ..., elite_count: _Optional[int] = ..., hold_steps: _Optional[int] = ..., initial_std: _Optional[float] = ..., receding_horizon: _Optional[int] = ...) -> None: ...
+
+class Digests(_message.Message):
+    __slots__ = ("checkpoint", "engines")
+    class EnginesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    ENGINES_FIELD_NUMBER: _ClassVar[int]
+    checkpoint: str
+    engines: _containers.ScalarMap[str, str]
+    def __init__(self, checkpoint: _Optional[str] = ..., engines: _Optional[_Mapping[str, str]] = ...) -> None: ...
