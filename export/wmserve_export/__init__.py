@@ -1,0 +1,1 @@
+"""Checkpoint -> ONNX -> engine -> model repository, with gates on the way."""

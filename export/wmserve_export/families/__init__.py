@@ -1,0 +1,1 @@
+"""Model families that can be exported, one adapter each."""

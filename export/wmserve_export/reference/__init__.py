@@ -1,0 +1,1 @@
+"""How the shipped reference world was made: data, training, evaluation."""

@@ -1,0 +1,1 @@
+"""The gateway: one core behind two thin edges, HTTP and gRPC, in front of Triton."""
