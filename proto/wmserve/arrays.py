@@ -13,7 +13,7 @@ from wmserve.v1 import world_model_pb2 as pb
 
 MAX_RANK = 8
 
-_DTYPES: dict[int, np.dtype[np.generic]] = {
+_DTYPES: dict[pb.DataType, np.dtype[np.generic]] = {
     pb.DATA_TYPE_UINT8: np.dtype("u1"),
     pb.DATA_TYPE_INT32: np.dtype("<i4"),
     pb.DATA_TYPE_INT64: np.dtype("<i8"),

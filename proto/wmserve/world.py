@@ -21,7 +21,6 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt
 
-CONTRACT_VERSION = 1
 CONTRACT_PARAMETER = "wmserve_world"
 """The key in Triton's model ``parameters`` under which the contract's JSON stands."""
 
@@ -107,7 +106,7 @@ class PlannerDefaults(Part):
 
 
 class Digests(Part):
-    """SHA-256 of the checkpoint's weights and of each engine's file, keyed by verb (``encode``, ``rollout``, ``cost``)."""
+    """SHA-256 of the checkpoint's weights and of each engine, keyed by verb (``encode``, ``rollout``, ``cost``)."""
 
     checkpoint: Digest
     engines: dict[str, Digest]
@@ -116,7 +115,7 @@ class Digests(Part):
 class World(Part):
     """A served world model: its contract and its engines."""
 
-    contract_version: Literal[1] = CONTRACT_VERSION
+    contract_version: Literal[1] = 1
     name: WorldName
     family: str
     description: str

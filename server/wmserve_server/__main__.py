@@ -1,0 +1,39 @@
+"""``wmserve serve``: run the gateway and its Triton."""
+
+import argparse
+import asyncio
+import logging
+import sys
+
+from pydantic import ValidationError
+
+from wmserve_server.app import Gateway
+from wmserve_server.settings import Settings, describe
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Serve until SIGTERM or Ctrl-C; 0 after a clean end, 2 for settings or a machine that will not do."""
+    parser = argparse.ArgumentParser(
+        prog="wmserve serve",
+        description="Serve the worlds of a model repository over HTTP and gRPC.",
+        epilog="Settings are environment variables:\n" + describe(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.parse_args(argv)
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        for problem in error.errors():
+            print(f"WMSERVE_{problem['loc'][0]!s}".upper() + f": {problem['msg']}", file=sys.stderr)
+        return 2
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        asyncio.run(Gateway(settings).run())
+    except (OSError, RuntimeError) as error:
+        logging.getLogger(__name__).error("cannot serve: %s", error)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,123 @@
+"""Puts a gateway together, runs it and takes it down: Triton, core, both edges.
+
+start: ports -> Triton -> ready            stop: not ready -> drain -> edges -> Triton
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from fastapi import FastAPI
+
+from wmserve_server.admission import Admission
+from wmserve_server.embedded import EmbeddedOptions, EmbeddedTriton
+from wmserve_server.grpc_api import GrpcServer
+from wmserve_server.http_api import create_app
+from wmserve_server.latents import LatentsStore
+from wmserve_server.metrics import Metrics
+from wmserve_server.settings import Settings
+from wmserve_server.triton import TritonBackend
+from wmserve_server.world_model import WorldModel
+
+log = logging.getLogger(__name__)
+
+READINESS_POLL_S = 0.2
+
+
+class HttpServer(uvicorn.Server):
+    """Uvicorn without its own signal handling: the gateway decides when to stop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone."""
+        yield
+
+
+def http_server(app: FastAPI, settings: Settings) -> tuple[HttpServer, socket.socket]:
+    """An HTTP server on a socket that listens already, so that a taken port is known before anything starts."""
+    listener = socket.create_server((settings.host, settings.http_port), backlog=1024)
+    config = uvicorn.Config(app, log_config=None, lifespan="off", access_log=False, server_header=False)
+    return HttpServer(config), listener
+
+
+class Gateway:
+    """One server process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._metrics = Metrics()
+        self._admission = Admission(settings.max_in_flight)
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or Ctrl-C."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        async with contextlib.AsyncExitStack() as stack:
+            address = self._settings.triton_address or await self._start_triton(stack)
+            backend = TritonBackend(address, self._metrics)
+            await backend.start()
+            stack.push_async_callback(backend.stop)
+            await self._serve(self._core(backend))
+
+    def _core(self, backend: TritonBackend) -> WorldModel:
+        settings = self._settings
+        store = LatentsStore(settings.latents_capacity_bytes, settings.latents_lifetime_s)
+        return WorldModel(backend, store, self._admission, self._metrics, settings.default_timeout_s)
+
+    async def _serve(self, core: WorldModel) -> None:
+        settings = self._settings
+        http, listener = http_server(create_app(core, self._metrics, settings.max_body_bytes), settings)
+        grpc_server = GrpcServer(core, self._metrics, settings.max_body_bytes)
+        grpc_port = await grpc_server.start(settings.host, settings.grpc_port)
+        http_port = listener.getsockname()[1]
+        log.info("listening: HTTP on port %d, gRPC on port %d", http_port, grpc_port)
+        serving = asyncio.create_task(http.serve(sockets=[listener]))
+        watching = asyncio.create_task(self._watch(core, grpc_server, http_port))
+        await self._stop.wait()
+        log.info("stopping: no new requests; finishing those in flight")
+        if not await self._admission.drain(settings.drain_timeout_s):
+            log.warning("some requests were not finished in time")
+        watching.cancel()
+        await grpc_server.stop(grace_s=1.0)
+        http.should_exit = True
+        await serving
+
+    async def _watch(self, core: WorldModel, grpc_server: GrpcServer, http_port: int) -> None:
+        """Tell the log, the metrics and gRPC's health checkers when readiness changes."""
+        known: str | None = ""
+        while True:
+            reason = core.unready_reason()
+            if reason != known:
+                known = reason
+                self._metrics.ready.set(reason is None)
+                await grpc_server.set_ready(reason is None)
+                if reason is None:
+                    log.info("ready: worlds %s", ", ".join(sorted(core.worlds())))
+                    log.info("look at http://%s:%d/docs, or run: wmserve worlds", self._shown_host(), http_port)
+                else:
+                    log.warning("not ready: %s", reason)
+            await asyncio.sleep(READINESS_POLL_S)
+
+    def _shown_host(self) -> str:
+        return "localhost" if self._settings.host in ("0.0.0.0", "127.0.0.1") else self._settings.host
+
+    async def _start_triton(self, stack: contextlib.AsyncExitStack) -> str:
+        settings = self._settings
+        triton = EmbeddedTriton(
+            EmbeddedOptions(
+                model_repository=settings.model_repository,
+                triton_home=settings.triton_home,
+                threads=settings.triton_threads,
+                ready_timeout_s=settings.triton_ready_timeout_s,
+            )
+        )
+        log.info("starting Triton")
+        stack.push_async_callback(triton.stop)
+        await triton.start()
+        return triton.grpc_address

@@ -1,0 +1,66 @@
+"""What the core asks of whatever runs the engines. Triton is one answer; a test may be another.
+
+Arrays are float32 unless said otherwise. Axes: `T` context frames, `S` candidates, `N` environment steps,
+`H` model steps, `A` action dimension, `D` latent dimension, `R` readouts. Implementations raise
+:class:`~wmserve_server.errors.Unavailable` when there is nobody to ask and
+:class:`~wmserve_server.errors.BackendFault` when the answer is no answer.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from wmserve.world import World
+
+Floats = NDArray[np.float32]
+Frames = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Latents `[T, D]` of frames and their readouts `[T, R]`."""
+
+    latents: Floats
+    readouts: Floats
+
+
+@dataclass(frozen=True)
+class Rolled:
+    """Predictions: latents `[S, H, D]` (mean of members), disagreement `[S, H]`, readouts `[S, H, R]`."""
+
+    latents: Floats
+    disagreement: Floats
+    readouts: Floats
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Predictions held against a goal: goal distance `[S, H]`, disagreement `[S, H]`, readouts `[S, H, R]`."""
+
+    goal_distance: Floats
+    disagreement: Floats
+    readouts: Floats
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a rollout starts: latents `[T, D]` and, where T > 1, the actions between them `[(T-1)*block, A]`."""
+
+    latents: Floats
+    action_history: Floats | None = None
+
+
+class Backend(Protocol):
+    """Runs the engines of the worlds it knows."""
+
+    def worlds(self) -> Mapping[str, World]: ...
+
+    def unready_reason(self) -> str | None: ...
+
+    async def encode(self, world: World, observations: Frames) -> Encoded: ...
+
+    async def rollout(self, world: World, start: Start, actions: Floats) -> Rolled: ...
+
+    async def cost(self, world: World, start: Start, goal: Floats, actions: Floats) -> Scored: ...

@@ -1,0 +1,69 @@
+"""Learns from Triton which worlds there are: their contracts travel in the models' parameters.
+
+A world is served only whole: its encode, rollout and cost engines are ready and carry the same contract. Engines
+check their own digests against it when they load, so a contract that does not match its engines never gets here.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+from tritonclient.grpc.aio import InferenceServerClient
+from wmserve.world import CONTRACT_PARAMETER, World
+
+log = logging.getLogger(__name__)
+
+VERBS = ("encode", "rollout", "cost")
+
+
+@dataclass(frozen=True)
+class Served:
+    """A world and the largest batch that each of its engines takes, by verb."""
+
+    world: World
+    max_batch: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What Triton serves now: whole worlds by name, and why others are not served."""
+
+    served: Mapping[str, Served]
+    problems: tuple[str, ...]
+
+
+async def discover(client: InferenceServerClient) -> Discovery:
+    """Ask Triton for its models and put worlds together from them; raises InferenceServerException."""
+    index = await client.get_model_repository_index()
+    ready = {model.name for model in index.models if model.state == "READY"}
+    served: dict[str, Served] = {}
+    problems = [f"{model.name} is not loaded" for model in index.models if model.state == "UNAVAILABLE"]
+    for name in sorted(world_names(model.name for model in index.models)):
+        missing = [verb for verb in VERBS if f"{name}_{verb}" not in ready]
+        if missing:
+            problems.append(f"world {name} has no ready engine for {', '.join(missing)}")
+            continue
+        try:
+            served[name] = await read_world(client, name)
+        except (ValueError, ValidationError) as error:
+            log.error("world %s is not served: %s", name, error)
+            problems.append(f"world {name} has no valid contract")
+    return Discovery(served, tuple(problems))
+
+
+def world_names(models: Iterable[str]) -> set[str]:
+    """World names that the models' names speak of."""
+    return {model.removesuffix(f"_{verb}") for model in models for verb in VERBS if model.endswith(f"_{verb}")}
+
+
+async def read_world(client: InferenceServerClient, name: str) -> Served:
+    """Read one world's contract from its three engines; ValueError if they disagree."""
+    configs = {verb: (await client.get_model_config(f"{name}_{verb}")).config for verb in VERBS}
+    contracts = {config.parameters[CONTRACT_PARAMETER].string_value for config in configs.values()}
+    if len(contracts) != 1:
+        raise ValueError("its engines carry different contracts")
+    world = World.model_validate_json(contracts.pop())
+    if world.name != name:
+        raise ValueError(f"its contract is that of {world.name}")
+    return Served(world, {verb: max(1, config.max_batch_size) for verb, config in configs.items()})

@@ -1,0 +1,118 @@
+"""Everything that can go wrong, once: each class owns its code on both wires.
+
+    WmserveError
+     |- InvalidArgument    400  INVALID_ARGUMENT    a field is malformed or out of its bounds
+     |   `- Unfinite       400                      NaN or infinity in an array
+     |- PayloadTooLarge    413  RESOURCE_EXHAUSTED  body, image or array over its limit
+     |- UnsupportedMedia   415  INVALID_ARGUMENT    content type that is neither JSON nor protobuf
+     |- WorldNotFound      404  NOT_FOUND           no world of that name is served
+     |- LatentsNotFound    404  NOT_FOUND           handle unknown, expired or of another world
+     |- Overloaded         429  RESOURCE_EXHAUSTED  too much in flight; come back after `retry_after_s`
+     |- Unavailable        503  UNAVAILABLE         Triton is down or the gateway is draining
+     |- BackendFault       502  INTERNAL            an engine failed or answered what cannot be true
+     `- DeadlineExceeded   504  DEADLINE_EXCEEDED   no answer within the caller's time
+
+Messages go to callers: they name the field and the bound, never a path, an address or a stack.
+"""
+
+from typing import ClassVar
+
+
+class WmserveError(Exception):
+    """Base of all errors that a caller may see."""
+
+    http_status: ClassVar[int] = 500
+    grpc_code: ClassVar[str] = "INTERNAL"
+    reason: ClassVar[str] = "internal"
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(self, message: str, *, field: str | None = None, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+        self.retry_after_s = retry_after_s
+
+
+class InvalidArgument(WmserveError):
+    """A field is malformed or out of its bounds."""
+
+    http_status, grpc_code, reason = 400, "INVALID_ARGUMENT", "invalid_argument"
+    title = "Invalid argument"
+
+
+class Unfinite(InvalidArgument):
+    """NaN or infinity where a number is needed."""
+
+    reason = "not_finite"
+    title = "Not a finite number"
+
+
+class PayloadTooLarge(WmserveError):
+    """A body, an image or an array is over its limit."""
+
+    http_status, grpc_code, reason = 413, "RESOURCE_EXHAUSTED", "too_large"
+    title = "Payload too large"
+
+
+class UnsupportedMedia(WmserveError):
+    """A content type that is neither JSON nor protobuf."""
+
+    http_status, grpc_code, reason = 415, "INVALID_ARGUMENT", "unsupported_media_type"
+    title = "Unsupported media type"
+
+
+class WorldNotFound(WmserveError):
+    """No world of that name is served."""
+
+    http_status, grpc_code, reason = 404, "NOT_FOUND", "world_not_found"
+    title = "World not found"
+
+
+class LatentsNotFound(WmserveError):
+    """A latents handle that is unknown, expired or of another world."""
+
+    http_status, grpc_code, reason = 404, "NOT_FOUND", "latents_not_found"
+    title = "Latents not found"
+
+
+class Overloaded(WmserveError):
+    """Too much is in flight."""
+
+    http_status, grpc_code, reason = 429, "RESOURCE_EXHAUSTED", "overloaded"
+    title = "Overloaded"
+
+
+class Unavailable(WmserveError):
+    """Triton is down, or the gateway is draining."""
+
+    http_status, grpc_code, reason = 503, "UNAVAILABLE", "unavailable"
+    title = "Unavailable"
+
+
+class BackendFault(WmserveError):
+    """An engine failed, or answered what cannot be true."""
+
+    http_status, grpc_code, reason = 502, "INTERNAL", "backend_fault"
+    title = "Backend fault"
+
+
+class DeadlineExceeded(WmserveError):
+    """No answer within the caller's time."""
+
+    http_status, grpc_code, reason = 504, "DEADLINE_EXCEEDED", "deadline_exceeded"
+    title = "Deadline exceeded"
+
+
+CALLER_ERRORS: tuple[type[WmserveError], ...] = (
+    InvalidArgument,
+    Unfinite,
+    PayloadTooLarge,
+    UnsupportedMedia,
+    WorldNotFound,
+    LatentsNotFound,
+    Overloaded,
+    Unavailable,
+    BackendFault,
+    DeadlineExceeded,
+)
+"""Every class a caller can meet, for the documents that list them."""

@@ -1,0 +1,115 @@
+"""The gRPC edge: proto in, core, proto out; with health and reflection."""
+
+import logging
+from typing import Any, NoReturn, TypeAlias
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from wmserve.v1 import world_model_pb2 as pb
+from wmserve.v1 import world_model_pb2_grpc as pb_grpc
+
+from wmserve_server import wire
+from wmserve_server.errors import WmserveError
+from wmserve_server.metrics import Metrics
+from wmserve_server.world_model import WorldModel
+
+log = logging.getLogger(__name__)
+
+SERVICE = pb.DESCRIPTOR.services_by_name["WorldModelService"].full_name
+TRANSPORT = "grpc"
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+
+
+class WorldModelService(pb_grpc.WorldModelServiceServicer):
+    """Each call: decode, ask the core, encode; an error becomes its status and its metadata."""
+
+    def __init__(self, core: WorldModel, metrics: Metrics) -> None:
+        self._core = core
+        self._metrics = metrics
+
+    async def ListWorlds(self, request: pb.ListWorldsRequest, context: Context) -> pb.ListWorldsResponse:  # noqa: N802, ARG002
+        """List the worlds served now, by name."""
+        worlds = self._core.worlds()
+        return pb.ListWorldsResponse(worlds=[wire.world(worlds[name]) for name in sorted(worlds)])
+
+    async def GetWorld(self, request: pb.GetWorldRequest, context: Context) -> pb.World:  # noqa: N802
+        """Return one world's contract."""
+        try:
+            return wire.world(self._core.world(request.world))
+        except WmserveError as error:
+            await abort(context, error)
+
+    async def Encode(self, request: pb.EncodeRequest, context: Context) -> pb.EncodeResponse:  # noqa: N802
+        """Encode observations."""
+        return await self._answer(wire.VERBS["encode"], request, context)
+
+    async def Rollout(self, request: pb.RolloutRequest, context: Context) -> pb.RolloutResponse:  # noqa: N802
+        """Predict what actions will do."""
+        return await self._answer(wire.VERBS["rollout"], request, context)
+
+    async def Plan(self, request: pb.PlanRequest, context: Context) -> pb.PlanResponse:  # noqa: N802
+        """Search for actions; a caller that hangs up cancels this coroutine, and with it the search."""
+        return await self._answer(wire.VERBS["plan"], request, context)
+
+    async def _answer(self, verb: wire.Verb, request: Any, context: Context) -> Any:
+        try:
+            with self._metrics.request(TRANSPORT, verb.name) as call:
+                call.set_world(request.world, self._core.worlds())
+                call.request_bytes = request.ByteSize()
+                answer = verb.encode(await getattr(self._core, verb.name)(verb.decode(request)))
+                call.response_bytes = answer.ByteSize()
+                return answer
+        except WmserveError as error:
+            await abort(context, error)
+        except Exception:
+            log.exception("%s failed", verb.name)
+            await abort(context, WmserveError("internal error; the server's log has more"))
+
+
+async def abort(context: Context, error: WmserveError) -> NoReturn:
+    """End the call with the error's status; programs read the reason and the field in the trailing metadata."""
+    metadata = [("wmserve-reason", error.reason)]
+    if error.field:
+        metadata.append(("wmserve-field", error.field))
+    if error.retry_after_s is not None:
+        metadata.append(("retry-after-s", f"{error.retry_after_s:g}"))
+    text = f"{error.field}: {error.message}" if error.field else error.message
+    await context.abort(grpc.StatusCode[error.grpc_code], text, tuple(metadata))
+
+
+class GrpcServer:
+    """The gRPC server with its health service, which follows the core's readiness."""
+
+    def __init__(self, core: WorldModel, metrics: Metrics, max_body_bytes: int) -> None:
+        self._server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", max_body_bytes),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.so_reuseport", 0),  # a port that is taken is an error, not a second server
+            ]
+        )
+        self._health = health.aio.HealthServicer()
+        service = WorldModelService(core, metrics)
+        pb_grpc.add_WorldModelServiceServicer_to_server(service, self._server)  # type: ignore[no-untyped-call]
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen and return the port; OSError if it is taken."""
+        try:
+            bound = self._server.add_insecure_port(f"{host}:{port}")
+        except RuntimeError:
+            raise OSError(f"gRPC port {port} is taken; set WMSERVE_GRPC_PORT to another") from None
+        await self._server.start()
+        return bound
+
+    async def set_ready(self, ready: bool) -> None:
+        """Tell health checkers."""
+        status = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
+        for service in ("", SERVICE):
+            await self._health.set(service, status)
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no more calls and end those that are left after ``grace_s``."""
+        await self._server.stop(grace_s)

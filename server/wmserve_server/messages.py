@@ -1,0 +1,240 @@
+"""What callers ask and what they are told: the core's own types, which both edges build and read.
+
+A request is well-formed when it exists; whether it fits a world is decided by the core, which knows the world.
+Axes: `T` context frames, `S` candidates, `N` environment steps, `H` model steps, `A` action dimension,
+`D` latent dimension, `R` readouts; image height and width are `h w`.
+"""
+
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, model_validator
+from wmserve.world import Algorithm, Digests
+
+from wmserve_server.json_arrays import ARRAY_SCHEMA, Array, decode_base64
+
+LATENTS_ID_PATTERN = r"^lat_[A-Za-z0-9_-]{22}$"
+MAX_TIMEOUT_MS = 600_000
+MAX_COUNT = 1_000_000
+
+M = TypeVar("M", bound="Message")
+
+WorldField = Annotated[
+    str, Field(min_length=1, max_length=64, description="Name of the world, as GET /v1/worlds lists it.")
+]
+LatentsId = Annotated[str, Field(pattern=LATENTS_ID_PATTERN, description="Handle from an earlier answer.")]
+TimeoutMs = Annotated[
+    int | None,
+    Field(ge=1, le=MAX_TIMEOUT_MS, description="Give up after so many milliseconds; default: the server's."),
+]
+
+
+def _image_bytes(value: object) -> bytes:
+    return value if isinstance(value, bytes) else decode_base64(value)
+
+
+ImageFile = Annotated[
+    bytes,
+    BeforeValidator(_image_bytes),
+    Field(description="A PNG or JPEG file, base64.", json_schema_extra={"format": "byte"}),
+]
+
+
+OBSERVATIONS_SCHEMA: dict[str, Any] = {
+    "description": "Camera frames, RGB: a base64 PNG or JPEG file, a list of T such files of equal size, "
+    "or an array `[T, h, w, 3]` or `[h, w, 3]` uint8.",
+    "oneOf": [
+        {"type": "string", "format": "byte"},
+        {"type": "array", "items": {"type": "string", "format": "byte"}, "minItems": 1, "maxItems": 64},
+        *ARRAY_SCHEMA["oneOf"],
+    ],
+}
+
+
+def _observations_schema(schema: dict[str, Any]) -> None:
+    """Describe what JSON callers send, not the fields that it is sorted into."""
+    title = schema["title"]
+    schema.clear()
+    schema.update({"title": title, **OBSERVATIONS_SCHEMA})
+
+
+class Message(BaseModel):
+    """Frozen, strict about names: an unknown field is an error, not a silence."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Observations(Message):
+    """Camera frames, RGB. In JSON: one base64 file, a list of them, or an array; here: exactly one of the fields."""
+
+    model_config = ConfigDict(json_schema_extra=_observations_schema)
+
+    images: Annotated[tuple[ImageFile, ...] | None, Field(min_length=1, max_length=64)] = None
+    array: Array | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_json(cls, value: object) -> object:
+        if isinstance(value, str):
+            return {"images": (value,)}
+        if isinstance(value, list) and value and isinstance(value[0], str):
+            return {"images": tuple(value)}
+        if isinstance(value, list) or (isinstance(value, dict) and "dtype" in value):
+            return {"array": value}
+        return value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        return exactly_one(self, "images", "array")
+
+
+class Context(Message):
+    """Where a rollout starts: exactly one of `observations`, `latents_id` and `latents`."""
+
+    observations: Observations | None = None
+    latents_id: LatentsId | None = None
+    latents: Annotated[Array | None, Field(description="`[T, D]` or `[D]` float32.")] = None
+    action_history: Annotated[
+        Array | None,
+        Field(description="`[(T-1) * action_block, A]`, environment units: actions between the frames; only if T > 1."),
+    ] = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        return exactly_one(self, "observations", "latents_id", "latents")
+
+
+class Goal(Message):
+    """What a plan is to reach: exactly one of the four."""
+
+    observation: Observations | None = None
+    latents_id: LatentsId | None = None
+    latents: Annotated[Array | None, Field(description="`[D]` float32.")] = None
+    readouts: Annotated[
+        dict[str, FiniteFloat] | None,
+        Field(
+            min_length=1,
+            max_length=64,
+            description="Wanted values of some readouts, in their units; measured along straight lines.",
+        ),
+    ] = None
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Self:
+        return exactly_one(self, "observation", "latents_id", "latents", "readouts")
+
+
+def exactly_one(message: M, *names: str) -> M:
+    """Return the message if one of the named fields, and no more, is set."""
+    given = [name for name in names if getattr(message, name) is not None]
+    if len(given) != 1:
+        raise ValueError(f"exactly one of {', '.join(names)} is needed, {len(given)} given")
+    return message
+
+
+class PlannerOptions(Message):
+    """Overrides the world's planner, field by field."""
+
+    algorithm: Algorithm | None = None
+    horizon: Annotated[int | None, Field(ge=1, le=MAX_COUNT, description="Model steps looked ahead.")] = None
+    candidate_count: Annotated[int | None, Field(ge=2, le=MAX_COUNT)] = None
+    iterations: Annotated[int | None, Field(ge=1, le=MAX_COUNT)] = None
+    elite_count: Annotated[int | None, Field(ge=1, le=MAX_COUNT)] = None
+    hold_steps: Annotated[
+        int | None,
+        Field(ge=1, le=MAX_COUNT, description="Environment steps a sampled action is held; divides the action block."),
+    ] = None
+    initial_std: Annotated[
+        FiniteFloat | None, Field(gt=0, le=1, description="Fraction of each action axis' range.")
+    ] = None
+    seed: Annotated[
+        int | None, Field(ge=0, lt=2**64, description="Equal seeds give equal plans; drawn and returned if left out.")
+    ] = None
+    warm_start: Annotated[
+        Array | None, Field(description="`[M, A]`, M <= N, environment units: where the search starts.")
+    ] = None
+
+
+class ActionLimits(Message):
+    """Narrows what a plan may do; each array is `[A]`, environment units."""
+
+    low: Array | None = None
+    high: Array | None = None
+    max_rate: Annotated[Array | None, Field(description="Largest change from one environment step to the next.")] = None
+    previous_action: Annotated[Array | None, Field(description="The rate limit starts from this action.")] = None
+
+
+class EncodeRequest(Message):
+    """What state is this observation?"""
+
+    world: WorldField
+    observations: Observations
+    return_latents: Annotated[bool, Field(description="Return the latents too, not their handle alone.")] = False
+    timeout_ms: TimeoutMs = None
+
+
+class EncodeResponse(Message):
+    """A handle for the latents, and what they read as."""
+
+    latents_id: str
+    expires_in_s: Annotated[float, Field(description="Seconds until the handle expires, counted from its last use.")]
+    readouts: Annotated[Array, Field(description="`[T, R]`, in the units of the world's readouts.")]
+    latents: Annotated[Array | None, Field(description="`[T, D]`; only if asked for.")] = None
+
+
+class RolloutRequest(Message):
+    """What will happen if these actions are taken?"""
+
+    world: WorldField
+    context: Context
+    actions: Annotated[Array, Field(description="`[S, N, A]` or `[N, A]`, environment units, within the bounds.")]
+    return_latents: bool = False
+    timeout_ms: TimeoutMs = None
+
+
+class RolloutResponse(Message):
+    """Predictions per candidate and model step."""
+
+    disagreement: Annotated[Array, Field(description="`[S, H]`, >= 0: spread of the members, latent units.")]
+    readouts: Annotated[Array, Field(description="`[S, H, R]`, in the units of the world's readouts.")]
+    latents: Annotated[Array | None, Field(description="`[S, H, D]`, mean of the members; only if asked for.")] = None
+
+
+class PlanRequest(Message):
+    """Which actions bring about that goal?"""
+
+    world: WorldField
+    context: Context
+    goal: Goal
+    planner: PlannerOptions = PlannerOptions()
+    limits: ActionLimits = ActionLimits()
+    deadline_ms: Annotated[
+        int | None,
+        Field(ge=1, le=MAX_TIMEOUT_MS, description="Return the best plan found by then; at least one iteration runs."),
+    ] = None
+
+
+class PlanTiming(Message):
+    """Where a plan's time went, milliseconds."""
+
+    encode_ms: float
+    cost_ms: Annotated[float, Field(description="Waiting for the cost engine, all iterations.")]
+    search_ms: Annotated[float, Field(description="Sampling and sorting candidates, all iterations.")]
+    total_ms: float
+
+
+class PlanResponse(Message):
+    """The best plan found, what the model expects of it, and how the search went."""
+
+    actions: Annotated[Array, Field(description="`[N, A]`, environment units.")]
+    cost: float
+    cost_per_iteration: Annotated[tuple[float, ...], Field(description="Best cost by the end of each iteration.")]
+    iterations: int
+    stop_reason: Literal["iterations", "deadline", "converged"]
+    readouts: Annotated[Array, Field(description="`[H, R]`: what the model expects to read after each model step.")]
+    disagreement: Annotated[Array, Field(description="`[H]`, latent units.")]
+    goal_distance: Annotated[Array, Field(description="`[H]`: distance to the goal after each model step.")]
+    seed: int
+    latents_id: Annotated[str, Field(description="Handle of the context's latents.")]
+    goal_latents_id: Annotated[str | None, Field(description="Handle of the goal's latents.")] = None
+    timing: PlanTiming
+    digests: Digests

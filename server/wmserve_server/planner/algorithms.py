@@ -1,0 +1,134 @@
+"""The three searches: each proposes knots and learns from their costs.
+
+Sources: CEM as in LeWM and DINO-WM (Rubinstein 1999; the elites' mean and standard deviation); iCEM (Pinneri
+et al. 2020, arXiv 2008.06389: coloured noise, kept elites, shrinking populations); MPPI (Williams et al. 2017:
+exponentially weighted mean). All sample around a mean `[K, A]` that is itself the first candidate.
+"""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+KEPT_FRACTION = 0.3
+"""iCEM: part of the elites that enters the next population."""
+SHRINK = 1.25
+"""iCEM: factor by which each population is smaller than the one before; never under twice the elites."""
+NOISE_EXPONENT = 2.0
+"""iCEM: power spectrum of the noise ~ 1 / f^exponent over the knots."""
+TEMPERATURE = 0.1
+"""MPPI: temperature, in units of the standard deviation of a population's costs."""
+
+
+@dataclass
+class State:
+    """Where a search stands: mean and standard deviation `[K, A]`, and elites kept from the last population."""
+
+    mean: Floats
+    std: Floats
+    kept: Floats = field(default_factory=lambda: np.empty((0, 0, 0), np.float32))
+
+
+class Algorithm(Protocol):
+    """Proposes populations and learns from them."""
+
+    def propose(self, state: State, rng: np.random.Generator, iteration: int) -> Floats: ...
+
+    def learn(self, state: State, knots: Floats, costs: Floats) -> State: ...
+
+
+@dataclass(frozen=True)
+class Cem:
+    """Cross-entropy method: the next population is drawn around the elites."""
+
+    candidate_count: int
+    elite_count: int
+
+    def propose(self, state: State, rng: np.random.Generator, iteration: int) -> Floats:
+        """Draw `[S, K, A]`; the first candidate is the mean itself."""
+        del iteration
+        return around(state, rng.standard_normal((self.candidate_count, *state.mean.shape), dtype=np.float32))
+
+    def learn(self, state: State, knots: Floats, costs: Floats) -> State:
+        """Fit mean and standard deviation to the elites."""
+        del state
+        elites = knots[np.argsort(costs, kind="stable")[: self.elite_count]]
+        return State(elites.mean(axis=0), elites.std(axis=0))
+
+
+@dataclass(frozen=True)
+class ICem:
+    """CEM with noise that is smooth in time, elites that are kept, and populations that shrink."""
+
+    candidate_count: int
+    elite_count: int
+
+    def propose(self, state: State, rng: np.random.Generator, iteration: int) -> Floats:
+        """Draw `[S, K, A]` with S shrinking by iteration; kept elites take the last places."""
+        count = max(2 * self.elite_count, round(self.candidate_count / SHRINK**iteration))
+        count = min(count, self.candidate_count)
+        knots = around(state, coloured(rng, (count, *state.mean.shape)))
+        if state.kept.shape[0]:
+            knots[count - state.kept.shape[0] :] = state.kept
+        return knots
+
+    def learn(self, state: State, knots: Floats, costs: Floats) -> State:
+        """Fit mean and standard deviation to the elites, and keep some of them."""
+        del state
+        elites = knots[np.argsort(costs, kind="stable")[: self.elite_count]]
+        kept = elites[: max(1, int(KEPT_FRACTION * self.elite_count))]
+        return State(elites.mean(axis=0), elites.std(axis=0), kept)
+
+
+@dataclass(frozen=True)
+class Mppi:
+    """Path integral: the mean moves to the exponentially weighted candidates; the spread shrinks with theirs."""
+
+    candidate_count: int
+    elite_count: int
+
+    def propose(self, state: State, rng: np.random.Generator, iteration: int) -> Floats:
+        """Draw `[S, K, A]`; the first candidate is the mean itself."""
+        del iteration
+        return around(state, rng.standard_normal((self.candidate_count, *state.mean.shape), dtype=np.float32))
+
+    def learn(self, state: State, knots: Floats, costs: Floats) -> State:
+        """Weigh candidates by ``exp(-(cost - min) / (TEMPERATURE * std))``, elites only."""
+        order = np.argsort(costs, kind="stable")[: self.elite_count]
+        scale = TEMPERATURE * float(costs.std()) + 1e-9
+        weights = np.exp(-(costs[order] - costs[order[0]]) / scale)
+        weights = (weights / weights.sum())[:, None, None]
+        mean = (weights * knots[order]).sum(axis=0)
+        std = np.sqrt((weights * (knots[order] - mean) ** 2).sum(axis=0))
+        # A single heavy candidate must not end the search: half of the spread stays.
+        return State(mean.astype(np.float32), np.maximum(std, state.std / 2).astype(np.float32))
+
+
+def around(state: State, noise: Floats) -> Floats:
+    """Scale and shift unit noise `[S, K, A]`; the first candidate becomes the mean."""
+    knots = state.mean + state.std * noise
+    knots[0] = state.mean
+    return knots
+
+
+def coloured(rng: np.random.Generator, shape: tuple[int, int, int]) -> Floats:
+    """Unit-variance noise `[S, K, A]` whose power falls as 1 / f^NOISE_EXPONENT along K (Timmer & Koenig 1995)."""
+    count, knots, dim = shape
+    frequency = np.maximum(np.fft.rfftfreq(knots), 1.0 / knots)
+    scale = (frequency ** (-NOISE_EXPONENT / 2))[:, None]
+    spectrum = scale * (
+        rng.standard_normal((count, scale.shape[0], dim)) + 1j * rng.standard_normal((count, scale.shape[0], dim))
+    )
+    noise = np.fft.irfft(spectrum, n=knots, axis=1)
+    power = np.full(len(frequency), 4.0)
+    power[0] = 1.0  # the mean, and the highest frequency where K is even, are real: one part, not two
+    if knots % 2 == 0:
+        power[-1] = 1.0
+    sigma = np.sqrt(power @ scale[:, 0] ** 2) / knots
+    return (noise / sigma).astype(np.float32)
+
+
+ALGORITHMS: dict[str, type[Cem] | type[ICem] | type[Mppi]] = {"cem": Cem, "icem": ICem, "mppi": Mppi}

@@ -1,0 +1,47 @@
+"""Errors on HTTP: problem+json (RFC 9457), with `reason` and `field` for programs."""
+
+import json
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+
+from wmserve_server.errors import WmserveError
+
+log = logging.getLogger(__name__)
+
+PROBLEM = "application/problem+json"
+
+
+def problem(error: WmserveError) -> Response:
+    """Render an error."""
+    body: dict[str, Any] = {
+        "type": f"urn:wmserve:problem:{error.reason}",
+        "title": error.title,
+        "status": error.http_status,
+        "detail": error.message,
+        "reason": error.reason,
+    }
+    if error.field:
+        body["field"] = error.field
+    headers = {} if error.retry_after_s is None else {"Retry-After": f"{max(1, round(error.retry_after_s))}"}
+    return Response(json.dumps(body), error.http_status, headers, media_type=PROBLEM)
+
+
+def add_problems(app: FastAPI) -> None:
+    """Answer every error of the application as a problem, also those of routing and those nobody foresaw."""
+
+    @app.exception_handler(WmserveError)
+    async def on_error(_: Request, error: WmserveError) -> Response:
+        return problem(error)
+
+    @app.exception_handler(HTTPException)
+    async def on_http_exception(_: Request, error: HTTPException) -> Response:
+        body = {"type": "about:blank", "title": error.detail, "status": error.status_code}
+        return Response(json.dumps(body), error.status_code, error.headers, media_type=PROBLEM)
+
+    @app.exception_handler(Exception)
+    async def on_exception(_: Request, error: Exception) -> Response:
+        log.error("unforeseen error", exc_info=error)
+        return problem(WmserveError("the server's log has more"))

@@ -1,0 +1,41 @@
+"""Every setting of the gateway: an environment variable ``WMSERVE_<NAME>`` with a documented default."""
+
+from pathlib import Path
+
+from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Read from the environment; a value that does not fit is refused at start, by name."""
+
+    model_config = SettingsConfigDict(env_prefix="WMSERVE_", frozen=True)
+
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 to be reached from other machines.")
+    http_port: int = Field(8080, ge=0, le=65535, description="HTTP port; 0 takes a free one.")
+    grpc_port: int = Field(8081, ge=0, le=65535, description="gRPC port; 0 takes a free one.")
+    triton_address: str | None = Field(
+        None, description="host:port of a Triton's gRPC endpoint; left out, wmserve runs its own on loopback."
+    )
+    model_repository: Path = Field(Path("model_repository"), description="Folder that its own Triton serves.")
+    triton_home: Path | None = Field(
+        None, description="Where the nvidia-pytriton wheel is unpacked; default: .triton here, else the environment."
+    )
+    triton_threads: PositiveInt = Field(2, description="Threads an engine may use.")
+    triton_ready_timeout_s: PositiveFloat = Field(60.0, description="Longest wait for its own Triton to be ready.")
+    max_body_bytes: PositiveInt = Field(64 << 20, description="Largest request, bytes, on both wires.")
+    max_in_flight: PositiveInt = Field(256, description="Requests answered at once; more are shed with 429.")
+    latents_capacity_bytes: PositiveInt = Field(256 << 20, description="Memory for latents behind handles.")
+    latents_lifetime_s: PositiveFloat = Field(600.0, description="Seconds a handle lives after its last use.")
+    default_timeout_s: PositiveFloat = Field(10.0, description="Time limit of calls that name none.")
+    drain_timeout_s: PositiveFloat = Field(10.0, description="On shutdown, longest wait for requests in flight.")
+    log_level: str = Field("INFO", description="Level of the log on standard error.")
+
+
+def describe() -> str:
+    """A line for each setting: variable, default, meaning."""
+    lines = []
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default is None else f" (default {field.default})"
+        lines.append(f"  WMSERVE_{name.upper()}{default}\n      {field.description}")
+    return "\n".join(lines)

@@ -1,0 +1,170 @@
+"""The backend that Triton Inference Server is: names and shapes of tensors, and nothing of what they mean.
+
+    call -> pad horizon -> coalesce -> Triton -> cut horizon -> answer
+
+A background task asks every second whether Triton is ready and which worlds it has, so that a Triton that was
+restarted, or a world that was added, is found without being told.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+from tritonclient.grpc import InferInput, InferRequestedOutput
+from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+from wmserve.world import World
+
+from wmserve_server.backend import Encoded, Floats, Frames, Rolled, Scored, Start
+from wmserve_server.coalescing import Coalescer, Tensors
+from wmserve_server.discovery import Discovery, discover
+from wmserve_server.errors import BackendFault, Unavailable
+from wmserve_server.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+POLL_S = 1.0
+CALL_TIMEOUT_S = 30.0
+RETRY_AFTER_S = 1.0
+OUTPUTS = {
+    "encode": ("latents", "readouts"),
+    "rollout": ("latents", "disagreement", "readouts"),
+    "cost": ("goal_distance", "disagreement", "readouts"),
+}
+
+
+class TritonBackend:
+    """Runs engines on one Triton; ``start`` before the first call, ``stop`` after the last."""
+
+    def __init__(self, address: str, metrics: Metrics) -> None:
+        self._client = InferenceServerClient(address)
+        self._metrics = metrics
+        self._coalescers: dict[str, Coalescer] = {}
+        self._discovery = Discovery({}, ())
+        self._unready: str | None = "Triton has not answered yet"
+        self._poll_now = asyncio.Event()
+        self._poller: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to watch Triton."""
+        self._poller = asyncio.create_task(self._poll_forever())
+
+    async def stop(self) -> None:
+        """Stop watching and hang up."""
+        if self._poller is not None:
+            self._poller.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._poller
+        await self._client.close()
+
+    def worlds(self) -> Mapping[str, World]:
+        """Worlds served now, by name."""
+        return {name: served.world for name, served in self._discovery.served.items()}
+
+    def unready_reason(self) -> str | None:
+        """Why calls cannot be answered now; None when they can."""
+        return self._unready
+
+    async def encode(self, world: World, observations: Frames) -> Encoded:
+        """Run the encoder on frames `[T, h, w, 3]`."""
+        answer = await self._call(world, "encode", {"observations": observations})
+        return Encoded(answer["latents"], answer["readouts"])
+
+    async def rollout(self, world: World, start: Start, actions: Floats) -> Rolled:
+        """Run the predictor on actions `[S, N, A]`."""
+        answer, horizon = await self._unrolled(world, "rollout", start, actions, {})
+        return Rolled(
+            answer["latents"][:, :horizon], answer["disagreement"][:, :horizon], answer["readouts"][:, :horizon]
+        )
+
+    async def cost(self, world: World, start: Start, goal: Floats, actions: Floats) -> Scored:
+        """Hold actions `[S, N, A]` against a goal `[D]`."""
+        answer, horizon = await self._unrolled(world, "cost", start, actions, {"goal": goal})
+        return Scored(
+            answer["goal_distance"][:, :horizon], answer["disagreement"][:, :horizon], answer["readouts"][:, :horizon]
+        )
+
+    async def _unrolled(
+        self, world: World, verb: str, start: Start, actions: Floats, more: Tensors
+    ) -> tuple[Mapping[str, Floats], int]:
+        """Call an unrolled engine with actions padded to its horizon; what lies behind the caller's is cut off."""
+        horizon = actions.shape[1] // world.action.action_block
+        tensors: dict[str, NDArray[np.generic]] = {"context": start.latents, "actions": pad(actions, horizon, world)}
+        if start.action_history is not None:
+            tensors["action_history"] = start.action_history
+        return await self._call(world, verb, {**tensors, **more}), horizon
+
+    async def _call(self, world: World, verb: str, tensors: Tensors) -> Mapping[str, Floats]:
+        if self._unready is not None:
+            raise Unavailable("the engines are not ready; try again shortly", retry_after_s=RETRY_AFTER_S)
+        answer = await self._coalescer(world, verb).call(tensors)
+        return {name: array.astype(np.float32, copy=False) for name, array in answer.items()}
+
+    def _coalescer(self, world: World, verb: str) -> Coalescer:
+        engine = world.engine(verb)
+        if engine not in self._coalescers:
+            served = self._discovery.served.get(world.name)
+            observe = self._metrics.batch_size.labels(engine).observe
+            max_batch = 1 if served is None else served.max_batch[verb]
+
+            async def send(tensors: Tensors) -> Tensors:
+                return await self._infer(engine, verb, tensors)
+
+            self._coalescers[engine] = Coalescer(send, max_batch, observe)
+        return self._coalescers[engine]
+
+    async def _infer(self, engine: str, verb: str, tensors: Tensors) -> Tensors:
+        inputs = []
+        for name, array in tensors.items():
+            tensor = InferInput(name, array.shape, np_to_triton_dtype(array.dtype))
+            tensor.set_data_from_numpy(array)
+            inputs.append(tensor)
+        outputs = [InferRequestedOutput(name) for name in OUTPUTS[verb]]
+        try:
+            result = await self._client.infer(engine, inputs, outputs=outputs, client_timeout=CALL_TIMEOUT_S)
+        except InferenceServerException as error:
+            raise self._translate(engine, error) from None
+        arrays = {name: result.as_numpy(name) for name in OUTPUTS[verb]}
+        if any(array is None for array in arrays.values()):
+            raise BackendFault("an engine left an output out")
+        return arrays
+
+    def _translate(self, engine: str, error: InferenceServerException) -> Exception:
+        """Say to callers what they can act on; the rest is for the log."""
+        log.warning("engine %s failed: %s", engine, error)
+        if error.status() in (str(grpc.StatusCode.UNAVAILABLE), str(grpc.StatusCode.DEADLINE_EXCEEDED)):
+            self._unready = "Triton does not answer"
+            self._poll_now.set()
+            return Unavailable("the engines went away during the call; try again", retry_after_s=RETRY_AFTER_S)
+        return BackendFault("an engine failed on this request")
+
+    async def _poll_forever(self) -> None:
+        while True:
+            self._poll_now.clear()
+            await self._poll()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._poll_now.wait(), POLL_S if self._unready is None else POLL_S / 4)
+
+    async def _poll(self) -> None:
+        try:
+            async with asyncio.timeout(POLL_S * 5):
+                found = await discover(self._client)
+        except (InferenceServerException, TimeoutError):
+            self._unready = "Triton does not answer"
+            return
+        if found != self._discovery:
+            self._coalescers.clear()
+            log.info("serving worlds: %s", ", ".join(found.served) or "none")
+        self._discovery = found
+        self._unready = None if found.served else "no world is served: " + ("; ".join(found.problems) or "none found")
+
+
+def pad(actions: Floats, horizon: int, world: World) -> Floats:
+    """Repeat the last action until `N` fits the next engine horizon."""
+    engine_horizon = min(size for size in world.engine_horizons if size >= horizon)
+    missing = (engine_horizon - horizon) * world.action.action_block
+    return np.pad(actions, ((0, 0), (0, missing), (0, 0)), mode="edge") if missing else actions

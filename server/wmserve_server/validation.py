@@ -1,0 +1,122 @@
+"""Holds requests against a world's contract, before any engine sees them.
+
+Every check names the field and the bound. What passes is what the engines take: C-order float32 (frames uint8),
+finite, of the right rank, within bounds.
+"""
+
+import numpy as np
+from wmserve.world import World
+
+from wmserve_server.backend import Floats, Frames
+from wmserve_server.errors import InvalidArgument, PayloadTooLarge, Unfinite
+from wmserve_server.images import check_size, decode
+from wmserve_server.json_arrays import AnyArray
+from wmserve_server.messages import ActionLimits, Observations
+from wmserve_server.planner import Limits
+
+BOUND_SLACK = 1e-5
+"""Part of an axis' range by which float32 rounding may overstep a bound."""
+
+
+def floats(array: AnyArray, shape: tuple[int | None, ...], field: str) -> Floats:
+    """Return a finite float32 array of `shape`, in which None stands for any size of at least one."""
+    expected = "[" + ", ".join("any" if size is None else str(size) for size in shape) + "]"
+    sizes_fit = all(want in (None, got) and got > 0 for want, got in zip(shape, array.shape, strict=False))
+    if array.ndim != len(shape) or not sizes_fit:
+        raise InvalidArgument(f"shape is {list(array.shape)}, expected {expected}", field=field)
+    with np.errstate(over="ignore"):  # a double that float32 cannot hold becomes infinite, and is refused as such
+        result = np.ascontiguousarray(array, dtype=np.float32)
+    if not np.isfinite(result).all():
+        raise Unfinite("holds NaN, infinity or a number beyond float32", field=field)
+    return result
+
+
+def frames(observations: Observations, world: World, field: str) -> Frames:
+    """Return frames `[T, h, w, 3]` uint8, T at most the world's context length. Decoding a file takes milliseconds."""
+    files, array = observations.images, observations.array
+    count = len(files) if files is not None else array_frames(array, world, field).shape[0]
+    if count > world.context_length:
+        raise InvalidArgument(f"{count} frames, world {world.name} takes at most {world.context_length}", field=field)
+    return decode(files, world.observation, field) if files is not None else array_frames(array, world, field)
+
+
+def array_frames(array: AnyArray | None, world: World, field: str) -> Frames:
+    """Return frames `[T, h, w, 3]` uint8 of an array; integers of other widths are taken if they fit."""
+    assert array is not None, "an Observations has images or an array"
+    array = array[None] if array.ndim == 3 else array
+    if array.ndim != 4 or array.shape[-1] != 3 or array.shape[0] < 1:
+        raise InvalidArgument(f"shape is {list(array.shape)}, expected [T, h, w, 3] or [h, w, 3]", field=field)
+    check_size(array.shape[1], array.shape[2], world.observation, field)
+    if array.dtype.kind not in "iu":
+        raise InvalidArgument(f"dtype is {array.dtype.name}, expected uint8", field=field)
+    if array.dtype != np.uint8 and not (int(array.min()) >= 0 and int(array.max()) <= 255):
+        raise InvalidArgument("pixels must be 0 to 255", field=field)
+    return np.ascontiguousarray(array, dtype=np.uint8)
+
+
+def latents(array: AnyArray, world: World, field: str) -> Floats:
+    """Return latents `[T, *latent_shape]`, T at most the world's context length."""
+    array = array[None] if array.ndim == len(world.latent_shape) else array
+    result = floats(array, (None, *world.latent_shape), field)
+    if len(result) > world.context_length:
+        raise InvalidArgument(f"{len(result)} frames, at most {world.context_length} are allowed", field=field)
+    return result
+
+
+def action_history(array: AnyArray | None, frame_count: int, world: World) -> Floats | None:
+    """Return the actions between `T` context frames, `[(T-1) * action_block, A]`; None where T is 1."""
+    field, needed = "context.action_history", (frame_count - 1) * world.action.action_block
+    if needed == 0:
+        if array is not None and array.size:
+            raise InvalidArgument("must be left out where the context is one frame", field=field)
+        return None
+    if array is None:
+        raise InvalidArgument(f"{needed} actions are needed between {frame_count} frames", field=field)
+    return within_bounds(floats(array, (needed, len(world.action.axes)), field), world, field)
+
+
+def candidates(array: AnyArray, world: World) -> Floats:
+    """Return actions `[S, N, A]` within the world's bounds; N a multiple of the action block, H and S within limits."""
+    field, block = "actions", world.action.action_block
+    array = array[None] if array.ndim == 2 else array
+    if array.ndim == 3:  # sizes first: the copy to float32 is made of what is allowed
+        count, steps, _ = array.shape
+        if count > world.candidate_limit:
+            raise PayloadTooLarge(f"{count} candidates, at most {world.candidate_limit} are allowed", field=field)
+        if steps % block or not 1 <= steps // block <= world.horizon_limit:
+            raise InvalidArgument(
+                f"{steps} environment steps; expected a multiple of {block} up to {block * world.horizon_limit}",
+                field=field,
+            )
+    return within_bounds(floats(array, (None, None, len(world.action.axes)), field), world, field)
+
+
+def within_bounds(actions: Floats, world: World, field: str) -> Floats:
+    """Refuse actions `[..., A]` that the environment does not know; rounding is forgiven."""
+    for index, axis in enumerate(world.action.axes):
+        slack = BOUND_SLACK * (axis.high - axis.low)
+        values = actions[..., index]
+        if values.min() < axis.low - slack or values.max() > axis.high + slack:
+            raise InvalidArgument(f"{axis.name} must be within [{axis.low:g}, {axis.high:g}] {axis.unit}", field=field)
+    return actions
+
+
+def limits(asked: ActionLimits, world: World) -> Limits:
+    """Return the world's bounds narrowed by the caller's."""
+    axes, width = world.action.axes, (len(world.action.axes),)
+    low = np.array([axis.low for axis in axes], np.float32)
+    high = np.array([axis.high for axis in axes], np.float32)
+    if asked.low is not None:
+        low = np.maximum(low, floats(asked.low, width, "limits.low"))
+    if asked.high is not None:
+        high = np.minimum(high, floats(asked.high, width, "limits.high"))
+    if (low > high).any():
+        raise InvalidArgument("low is over high, or the bounds lie outside the world's", field="limits")
+    rate = None if asked.max_rate is None else floats(asked.max_rate, width, "limits.max_rate")
+    if rate is not None and (rate <= 0).any():
+        raise InvalidArgument("must be over 0", field="limits.max_rate")
+    previous = None
+    if asked.previous_action is not None:
+        previous = within_bounds(floats(asked.previous_action, width, "limits.previous_action"), world, "limits")
+        previous = np.clip(previous, low, high)
+    return Limits(low, high, rate, previous)

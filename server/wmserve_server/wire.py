@@ -1,0 +1,201 @@
+"""Between proto messages and the core's own: what both edges need, since HTTP takes the gRPC messages too.
+
+Requests are checked by building the core's types, so the bounds stand in one place. An unset proto3 field is the
+sentinel the proto names (0, empty) and becomes None.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from google.protobuf.json_format import ParseDict
+from google.protobuf.message import Message
+from pydantic import BaseModel, ValidationError
+from wmserve.arrays import ArrayError, from_tensor, to_tensor
+from wmserve.v1 import world_model_pb2 as pb
+from wmserve.world import World
+
+from wmserve_server import messages as m
+from wmserve_server.errors import InvalidArgument, WmserveError
+
+T = TypeVar("T", bound=BaseModel)
+
+
+def invalid(error: ValidationError) -> WmserveError:
+    """The first thing that is wrong, by field, as this project's error."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    field = ".".join(str(part) for part in first["loc"] if isinstance(part, str | int))
+    return InvalidArgument(first["msg"].removeprefix("Value error, "), field=field or None)
+
+
+def build(model: type[T], values: dict[str, Any]) -> T:
+    """Build a core message from what is set; InvalidArgument names the field."""
+    try:
+        return model.model_validate({name: value for name, value in values.items() if value is not None})
+    except ValidationError as error:
+        raise invalid(error) from None
+
+
+def array(message: Any, name: str, field: str) -> Any:
+    """Decode the tensor in field ``name`` if it is set."""
+    if not message.HasField(name):
+        return None
+    try:
+        return from_tensor(getattr(message, name))
+    except ArrayError as error:
+        raise InvalidArgument(str(error), field=field) from None
+
+
+def observations(message: pb.Observations, field: str) -> dict[str, Any]:
+    """Frames as fields of the core's ``Observations``."""
+    if message.WhichOneof("frames") == "images":
+        return {"images": tuple(message.images.files)}
+    return present({"array": array(message, "array", field)})
+
+
+def present(values: dict[str, Any]) -> dict[str, Any]:
+    """What is set."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def context(message: pb.Context) -> dict[str, Any]:
+    """A context as fields of the core's ``Context``."""
+    has_frames = message.HasField("observations")
+    return present(
+        {
+            "observations": observations(message.observations, "context.observations") if has_frames else None,
+            "latents_id": message.latents_id if message.HasField("latents_id") else None,
+            "latents": array(message, "latents", "context.latents"),
+            "action_history": array(message, "action_history", "context.action_history"),
+        }
+    )
+
+
+def goal(message: pb.Goal) -> dict[str, Any]:
+    """A goal as fields of the core's ``Goal``."""
+    has_frames, has_readouts = message.HasField("observation"), message.HasField("readouts")
+    return present(
+        {
+            "observation": observations(message.observation, "goal.observation") if has_frames else None,
+            "latents_id": message.latents_id if message.HasField("latents_id") else None,
+            "latents": array(message, "latents", "goal.latents"),
+            "readouts": dict(message.readouts.values) if has_readouts else None,
+        }
+    )
+
+
+def planner(message: pb.PlannerOptions) -> dict[str, Any]:
+    """Planner options; what is 0 or empty is left to the world."""
+    counts = ("algorithm", "horizon", "candidate_count", "iterations", "elite_count", "hold_steps", "initial_std")
+    options = {name: getattr(message, name) or None for name in counts}
+    options["seed"] = message.seed if message.HasField("seed") else None
+    options["warm_start"] = array(message, "warm_start", "planner.warm_start")
+    return present(options)
+
+
+def limits(message: pb.ActionLimits) -> dict[str, Any]:
+    """Action limits; empty lists are left out."""
+    return {name: list(values) for name in message.DESCRIPTOR.fields_by_name if (values := getattr(message, name))}
+
+
+def encode_request(message: pb.EncodeRequest) -> m.EncodeRequest:
+    """Check and convert."""
+    return build(
+        m.EncodeRequest,
+        {
+            "world": message.world,
+            "observations": observations(message.observations, "observations"),
+            "return_latents": message.return_latents,
+            "timeout_ms": message.timeout_ms or None,
+        },
+    )
+
+
+def rollout_request(message: pb.RolloutRequest) -> m.RolloutRequest:
+    """Check and convert."""
+    return build(
+        m.RolloutRequest,
+        {
+            "world": message.world,
+            "context": context(message.context),
+            "actions": array(message, "actions", "actions"),
+            "return_latents": message.return_latents,
+            "timeout_ms": message.timeout_ms or None,
+        },
+    )
+
+
+def plan_request(message: pb.PlanRequest) -> m.PlanRequest:
+    """Check and convert."""
+    return build(
+        m.PlanRequest,
+        {
+            "world": message.world,
+            "context": context(message.context),
+            "goal": goal(message.goal),
+            "planner": planner(message.planner),
+            "limits": limits(message.limits),
+            "deadline_ms": message.deadline_ms or None,
+        },
+    )
+
+
+def encode_response(answer: m.EncodeResponse) -> pb.EncodeResponse:
+    """Convert an answer."""
+    return pb.EncodeResponse(
+        latents_id=answer.latents_id,
+        expires_in_s=answer.expires_in_s,
+        readouts=to_tensor(answer.readouts),
+        latents=None if answer.latents is None else to_tensor(answer.latents),
+    )
+
+
+def rollout_response(answer: m.RolloutResponse) -> pb.RolloutResponse:
+    """Convert an answer."""
+    return pb.RolloutResponse(
+        disagreement=to_tensor(answer.disagreement),
+        readouts=to_tensor(answer.readouts),
+        latents=None if answer.latents is None else to_tensor(answer.latents),
+    )
+
+
+def plan_response(answer: m.PlanResponse) -> pb.PlanResponse:
+    """Convert an answer."""
+    return pb.PlanResponse(
+        actions=to_tensor(answer.actions),
+        cost=answer.cost,
+        cost_per_iteration=answer.cost_per_iteration,
+        iterations=answer.iterations,
+        stop_reason=f"STOP_REASON_{answer.stop_reason.upper()}",
+        readouts=to_tensor(answer.readouts),
+        disagreement=to_tensor(answer.disagreement),
+        goal_distance=to_tensor(answer.goal_distance),
+        seed=answer.seed,
+        latents_id=answer.latents_id,
+        goal_latents_id=answer.goal_latents_id,
+        timing=pb.PlanTiming(**answer.timing.model_dump()),
+        digests=pb.Digests(**answer.digests.model_dump()),
+    )
+
+
+def world(contract: World) -> pb.World:
+    """A contract as a proto message: equal fields by equal names."""
+    return ParseDict(contract.model_dump(), pb.World())
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One verb on the wire: the proto request, and the way in and out of the core."""
+
+    name: str
+    proto: type[Message]
+    request: type[m.Message]
+    decode: Callable[[Any], Any]
+    encode: Callable[[Any], Message]
+
+
+VERBS = {
+    "encode": Verb("encode", pb.EncodeRequest, m.EncodeRequest, encode_request, encode_response),
+    "rollout": Verb("rollout", pb.RolloutRequest, m.RolloutRequest, rollout_request, rollout_response),
+    "plan": Verb("plan", pb.PlanRequest, m.PlanRequest, plan_request, plan_response),
+}

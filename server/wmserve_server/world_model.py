@@ -1,0 +1,205 @@
+"""The core: encode, rollout and plan over a backend. It knows worlds, and neither wires nor Triton.
+
+    request -> world -> validate -> backend -> decide -> response
+
+Both edges call these methods; whatever goes wrong leaves them as a
+:class:`~wmserve_server.errors.WmserveError`.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from time import perf_counter
+
+import numpy as np
+from wmserve.world import World
+
+from wmserve_server import messages as m
+from wmserve_server import planning, validation
+from wmserve_server.admission import Admission
+from wmserve_server.backend import Backend, Encoded, Floats, Start
+from wmserve_server.errors import BackendFault, DeadlineExceeded, WorldNotFound
+from wmserve_server.json_arrays import AnyArray
+from wmserve_server.latents import LatentsStore
+from wmserve_server.metrics import Metrics
+from wmserve_server.planner import Plan
+
+
+class WorldModel:
+    """Answers for every world that the backend serves."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        store: LatentsStore,
+        admission: Admission,
+        metrics: Metrics,
+        default_timeout_s: float,
+    ) -> None:
+        self._backend = backend
+        self._store = store
+        self._admission = admission
+        self._metrics = metrics
+        self._default_timeout_s = default_timeout_s
+
+    def worlds(self) -> Mapping[str, World]:
+        """Contracts of the worlds served now, by name."""
+        return self._backend.worlds()
+
+    def world(self, name: str) -> World:
+        """Contract of one world; WorldNotFound names those that are served."""
+        worlds = self.worlds()
+        if name not in worlds:
+            served = ", ".join(sorted(worlds)) or "none"
+            raise WorldNotFound(f"no such world; served now: {served}", field="world")
+        return worlds[name]
+
+    def unready_reason(self) -> str | None:
+        """Why requests cannot be answered now; None when they can."""
+        return "the server is shutting down" if self._admission.draining else self._backend.unready_reason()
+
+    async def encode(self, request: m.EncodeRequest) -> m.EncodeResponse:
+        """Encode observations and keep their latents."""
+        world = self.world(request.world)
+        with self._admission.admit():
+            async with self._time_limit(request.timeout_ms):
+                encoded = await self._encode(world, request.observations, "observations")
+        return m.EncodeResponse(
+            latents_id=self._keep(world, encoded.latents),
+            expires_in_s=self._store.lifetime_s,
+            readouts=encoded.readouts,
+            latents=encoded.latents if request.return_latents else None,
+        )
+
+    async def rollout(self, request: m.RolloutRequest) -> m.RolloutResponse:
+        """Predict what candidate actions will do."""
+        world = self.world(request.world)
+        actions = validation.candidates(request.actions, world)
+        with self._admission.admit():
+            async with self._time_limit(request.timeout_ms):
+                start, _ = await self._start(world, request.context)
+                rolled = await self._backend.rollout(world, start, actions)
+        must_be_finite(rolled.disagreement, rolled.readouts)
+        self._metrics.observe_disagreement("rollout", world.name, rolled.disagreement)
+        return m.RolloutResponse(
+            disagreement=rolled.disagreement,
+            readouts=rolled.readouts,
+            latents=rolled.latents if request.return_latents else None,
+        )
+
+    async def plan(self, request: m.PlanRequest) -> m.PlanResponse:
+        """Search for the actions that bring the goal about."""
+        started = perf_counter()
+        world = self.world(request.world)
+        problem = planning.problem(request, world, started)
+        with self._admission.admit():
+            async with self._time_limit(None):
+                (start, latents_id), (goal, goal_latents_id) = await asyncio.gather(
+                    self._start(world, request.context), self._goal(world, request.goal)
+                )
+            encoded = perf_counter()
+            evaluator = planning.Evaluator(self._backend, problem, start, goal)
+            plan = await evaluator.run()
+        expected = evaluator.expected()
+        must_be_finite(expected.readouts, expected.disagreement)
+        self._observe_plan(problem, plan, expected)
+        return m.PlanResponse(
+            actions=plan.actions,
+            cost=plan.cost,
+            cost_per_iteration=plan.cost_per_iteration,
+            iterations=plan.iterations,
+            stop_reason=plan.stop_reason.value,
+            readouts=expected.readouts,
+            disagreement=expected.disagreement,
+            goal_distance=expected.goal_distance,
+            seed=problem.seed,
+            latents_id=latents_id,
+            goal_latents_id=goal_latents_id,
+            timing=timing(started, encoded, evaluator.waited_s),
+            digests=world.digests,
+        )
+
+    async def _encode(self, world: World, observations: m.Observations, field: str) -> Encoded:
+        if observations.images is not None:  # unpacking takes milliseconds: not on the loop that serves the others
+            frames = await asyncio.to_thread(validation.frames, observations, world, field)
+        else:
+            frames = validation.frames(observations, world, field)
+        encoded = await self._backend.encode(world, frames)
+        must_be_finite(encoded.latents, encoded.readouts)
+        return encoded
+
+    async def _start(self, world: World, context: m.Context) -> tuple[Start, str]:
+        """Latents of the context, with a handle for them."""
+        if context.latents_id is not None:
+            latents_id = context.latents_id
+            latents = self._store.get(world, latents_id, "context.latents_id")
+        else:
+            latents = await self._latents(world, context.latents, context.observations, "context")
+            latents_id = self._keep(world, latents)
+        history = validation.action_history(context.action_history, len(latents), world)
+        return Start(latents, history), latents_id
+
+    async def _goal(self, world: World, goal: m.Goal) -> tuple[Floats, str | None]:
+        """Latents `[D]` of the goal, with a handle for them; readout targets are not the engine's business: zeros."""
+        if goal.readouts is not None:
+            return np.zeros(world.latent_shape, np.float32), None
+        if goal.latents_id is not None:
+            return self._store.get(world, goal.latents_id, "goal.latents_id")[-1], goal.latents_id
+        latents = await self._latents(world, goal.latents, goal.observation, "goal")
+        return latents[-1], self._keep(world, latents[-1:])
+
+    async def _latents(
+        self, world: World, given: AnyArray | None, observations: m.Observations | None, field: str
+    ) -> Floats:
+        if given is not None:
+            return validation.latents(given, world, f"{field}.latents")
+        assert observations is not None, "messages guarantee one source"
+        name = "goal.observation" if field == "goal" else f"{field}.observations"
+        return (await self._encode(world, observations, name)).latents
+
+    def _keep(self, world: World, latents: Floats) -> str:
+        latents_id = self._store.put(world, latents)
+        self._metrics.latents_kept.set(len(self._store))
+        return latents_id
+
+    def _observe_plan(self, problem: planning.Problem, plan: Plan, expected: planning.Expected) -> None:
+        world = problem.world.name
+        self._metrics.observe_disagreement("plan", world, expected.disagreement[None])
+        self._metrics.plan_iterations.labels(world, problem.settings.algorithm).observe(plan.iterations)
+        self._metrics.plan_stops.labels(world, plan.stop_reason.value).inc()
+
+    def _time_limit(self, timeout_ms: int | None) -> "TimeLimit":
+        return TimeLimit(self._default_timeout_s if timeout_ms is None else timeout_ms / 1000)
+
+
+class TimeLimit:
+    """``asyncio.timeout`` that speaks this project's errors."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._timeout = asyncio.timeout(seconds)
+
+    async def __aenter__(self) -> None:
+        await self._timeout.__aenter__()
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        try:
+            await self._timeout.__aexit__(*exc_info)  # type: ignore[arg-type]
+        except TimeoutError:
+            raise DeadlineExceeded(f"no answer within {self._seconds * 1000:.0f} ms") from None
+
+
+def timing(started: float, encoded: float, waited_s: float) -> m.PlanTiming:
+    """Where the time went, from the clock's readings at the start and after encoding."""
+    ended = perf_counter()
+    return m.PlanTiming(
+        encode_ms=(encoded - started) * 1000,
+        cost_ms=waited_s * 1000,
+        search_ms=(ended - encoded - waited_s) * 1000,
+        total_ms=(ended - started) * 1000,
+    )
+
+
+def must_be_finite(*arrays: Floats) -> None:
+    """End the call if an engine answered NaN or infinity: no caller shall act on that."""
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise BackendFault("the engine answered NaN or infinity")
