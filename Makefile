@@ -1,0 +1,69 @@
+# `make serve` and `make test` set up what they need on a fresh machine; `make help` lists the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+TRITON := .triton
+STUBS := proto/wmserve/v1/world_model_pb2.py proto/wmserve/v1/world_model_pb2.pyi proto/wmserve/v1/world_model_pb2_grpc.py
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test train export eval lint proto bench-runtime clean
+
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+serve: $(VENV)/.server $(TRITON)/.installed ## Serve the reference world: HTTP on 8080, gRPC on 8081
+	@exec $(BIN)/wmserve serve
+
+test: $(VENV)/.dev $(TRITON)/.installed ## Run all tests against a real Triton
+	$(BIN)/python -m pytest
+
+train: $(VENV)/.dev ## Make the reference world from nothing (data, training, goal metric)
+	$(BIN)/wmserve train --out build/two_room
+
+export: $(VENV)/.dev ## Write the reference world's engines into model_repository/
+	$(BIN)/wmserve export export/wmserve_export/reference/two_room --repository model_repository
+
+eval: $(VENV)/.dev $(TRITON)/.installed ## Play the environment through a server; prints success with intervals
+	$(BIN)/python clients/python/evaluation/two_room.py
+
+lint: $(VENV)/.dev ## Lint, formatting, types, import rules, generated code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory proto
+	git diff --exit-code -- $(STUBS)
+
+proto: $(VENV)/.dev ## Generate the stubs again
+	$(BIN)/python -m grpc_tools.protoc -I proto --python_out=proto --pyi_out=proto --grpc_python_out=proto \
+		wmserve/v1/world_model.proto
+
+bench-runtime: $(VENV)/.dev ## Measure the CPU runtimes that could run the engines
+	$(BIN)/python loadtest/bench_runtime.py
+
+clean: ## Remove what was installed and built
+	rm -rf $(VENV) $(TRITON) build dist
+
+$(BIN)/python:
+	@echo "creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.server: $(BIN)/python pyproject.toml constraints.txt
+	@echo "installing the server (about a minute)"
+	@$(PIP) --editable '.[server]'
+	@touch $@
+
+# stable-worldmodel and torchvision without their dependencies: those ask for CUDA builds; what is
+# needed of them is the extra `reference`.
+$(VENV)/.dev: $(VENV)/.server
+	@echo "installing exporter, environments and checks (some minutes)"
+	@$(PIP) --editable '.[server,export,reference,dev]'
+	@$(PIP) --no-deps torchvision stable-worldmodel
+	@touch $@
+
+# Triton's own binary, libraries and backend come in a wheel; its Python layer is not used, hence --no-deps.
+$(TRITON)/.installed: $(BIN)/python constraints.txt
+	@echo "unpacking Triton (150 MB)"
+	@$(PIP) --no-deps --upgrade --target $(TRITON) nvidia-pytriton
+	@touch $@

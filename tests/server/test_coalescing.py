@@ -1,0 +1,70 @@
+"""Calls that are ready together travel together, and each gets its own answer."""
+
+import asyncio
+
+import numpy as np
+import pytest
+from wmserve_server.coalescing import Coalescer, Tensors
+
+
+class Engine:
+    """Doubles what it is sent, slowly, and remembers the sizes of its batches."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    async def send(self, tensors: Tensors) -> Tensors:
+        self.batches.append(len(tensors["x"]))
+        await asyncio.sleep(0.01)
+        if (tensors["x"] == -1).any():
+            raise RuntimeError("unlucky")
+        return {"y": tensors["x"] * 2}
+
+
+def sized(value: float, size: int = 3) -> Tensors:
+    return {"x": np.full(size, value, np.float32)}
+
+
+@pytest.fixture
+def engine() -> Engine:
+    return Engine()
+
+
+@pytest.fixture
+def coalescer(engine: Engine) -> Coalescer:
+    return Coalescer(engine.send, max_batch=8, on_batch=lambda size: None)
+
+
+async def test_each_caller_gets_its_own_row(engine: Engine, coalescer: Coalescer) -> None:
+    """Twenty calls at once: two leave at once, the others share few batches; nobody gets another's answer."""
+    answers = await asyncio.gather(*(coalescer.call(sized(value)) for value in range(20)))
+    assert [answer["y"][0] for answer in answers] == [2 * value for value in range(20)]
+    assert engine.batches[:2] == [1, 1]
+    assert max(engine.batches) == 8
+    assert len(engine.batches) <= 5
+
+
+async def test_only_equal_shapes_share_a_batch(engine: Engine, coalescer: Coalescer) -> None:
+    """Calls of different sizes are sent apart, and the order of each size is kept."""
+    answers = await asyncio.gather(*(coalescer.call(sized(value, 2 + value % 2)) for value in range(12)))
+    assert [len(answer["y"]) for answer in answers] == [2 + value % 2 for value in range(12)]
+    assert sum(engine.batches) == 12
+
+
+async def test_caller_that_left_costs_nothing(engine: Engine, coalescer: Coalescer) -> None:
+    """A call that is cancelled while it waits is never sent."""
+    calls = [asyncio.create_task(coalescer.call(sized(value))) for value in range(6)]
+    await asyncio.sleep(0)
+    for call in calls[2:5]:
+        call.cancel()
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert sum(engine.batches) == 3
+    assert [isinstance(answer, asyncio.CancelledError) for answer in answers] == [False, False, True, True, True, False]
+
+
+async def test_failure_reaches_those_in_the_batch_only(coalescer: Coalescer) -> None:
+    """When the engine fails, its callers are told, and later calls are answered."""
+    answers = await asyncio.gather(*(coalescer.call(sized(value)) for value in (-1, 1)), return_exceptions=True)
+    assert isinstance(answers[0], RuntimeError)
+    assert not isinstance(answers[1], BaseException)
+    assert (await coalescer.call(sized(4)))["y"][0] == 8
