@@ -54,62 +54,23 @@ class Gateway:
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
-        """Serve until SIGTERM or Ctrl-C."""
+        """Serve until SIGTERM or Ctrl-C; OSError or RuntimeError when this machine will not do."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
+        triton = None if self._settings.triton_address else self._embedded()
+        address = triton.grpc_address if triton is not None else self._settings.triton_address
+        assert address is not None
+        backend = TritonBackend(address, self._metrics)
         async with contextlib.AsyncExitStack() as stack:
-            address = self._settings.triton_address or await self._start_triton(stack)
-            backend = TritonBackend(address, self._metrics)
-            await backend.start()
+            if triton is not None:
+                stack.push_async_callback(triton.stop)
             stack.push_async_callback(backend.stop)
-            await self._serve(self._core(backend))
+            await self._serve(backend, triton)
 
-    def _core(self, backend: TritonBackend) -> WorldModel:
+    def _embedded(self) -> EmbeddedTriton:
         settings = self._settings
-        store = LatentsStore(settings.latents_capacity_bytes, settings.latents_lifetime_s)
-        return WorldModel(backend, store, self._admission, self._metrics, settings.default_timeout_s)
-
-    async def _serve(self, core: WorldModel) -> None:
-        settings = self._settings
-        http, listener = http_server(create_app(core, self._metrics, settings.max_body_bytes), settings)
-        grpc_server = GrpcServer(core, self._metrics, settings.max_body_bytes)
-        grpc_port = await grpc_server.start(settings.host, settings.grpc_port)
-        http_port = listener.getsockname()[1]
-        log.info("listening: HTTP on port %d, gRPC on port %d", http_port, grpc_port)
-        serving = asyncio.create_task(http.serve(sockets=[listener]))
-        watching = asyncio.create_task(self._watch(core, grpc_server, http_port))
-        await self._stop.wait()
-        log.info("stopping: no new requests; finishing those in flight")
-        if not await self._admission.drain(settings.drain_timeout_s):
-            log.warning("some requests were not finished in time")
-        watching.cancel()
-        await grpc_server.stop(grace_s=1.0)
-        http.should_exit = True
-        await serving
-
-    async def _watch(self, core: WorldModel, grpc_server: GrpcServer, http_port: int) -> None:
-        """Tell the log, the metrics and gRPC's health checkers when readiness changes."""
-        known: str | None = ""
-        while True:
-            reason = core.unready_reason()
-            if reason != known:
-                known = reason
-                self._metrics.ready.set(reason is None)
-                await grpc_server.set_ready(reason is None)
-                if reason is None:
-                    log.info("ready: worlds %s", ", ".join(sorted(core.worlds())))
-                    log.info("look at http://%s:%d/docs, or run: wmserve worlds", self._shown_host(), http_port)
-                else:
-                    log.warning("not ready: %s", reason)
-            await asyncio.sleep(READINESS_POLL_S)
-
-    def _shown_host(self) -> str:
-        return "localhost" if self._settings.host in ("0.0.0.0", "127.0.0.1") else self._settings.host
-
-    async def _start_triton(self, stack: contextlib.AsyncExitStack) -> str:
-        settings = self._settings
-        triton = EmbeddedTriton(
+        return EmbeddedTriton(
             EmbeddedOptions(
                 model_repository=settings.model_repository,
                 triton_home=settings.triton_home,
@@ -117,7 +78,72 @@ class Gateway:
                 ready_timeout_s=settings.triton_ready_timeout_s,
             )
         )
-        log.info("starting Triton")
-        stack.push_async_callback(triton.stop)
-        await triton.start()
-        return triton.grpc_address
+
+    def _core(self, backend: TritonBackend) -> WorldModel:
+        settings = self._settings
+        store = LatentsStore(settings.latents_capacity_bytes, settings.latents_lifetime_s)
+        return WorldModel(backend, store, self._admission, self._metrics, settings.default_timeout_s)
+
+    async def _serve(self, backend: TritonBackend, triton: EmbeddedTriton | None) -> None:
+        """Listen first, so that a taken port is known at once and probes are answered from the beginning."""
+        settings, core = self._settings, self._core(backend)
+        http, listener = http_server(create_app(core, self._metrics, settings.max_body_bytes), settings)
+        grpc_server = GrpcServer(core, self._metrics, settings.max_body_bytes)
+        grpc_port = await grpc_server.start(settings.host, settings.grpc_port)
+        http_port = listener.getsockname()[1]
+        log.info("listening: HTTP on port %d, gRPC on port %d", http_port, grpc_port)
+        serving = asyncio.create_task(http.serve(sockets=[listener]))
+        watching = asyncio.create_task(self._watch(core, triton, grpc_server, http_port))
+        try:
+            await self._until_stopped(backend, triton)
+        finally:
+            log.info("stopping: no new requests; finishing those in flight")
+            if not await self._admission.drain(settings.drain_timeout_s):
+                log.warning("some requests were not finished in time")
+            watching.cancel()
+            await grpc_server.stop(grace_s=1.0)
+            http.should_exit = True
+            await serving
+
+    async def _until_stopped(self, backend: TritonBackend, triton: EmbeddedTriton | None) -> None:
+        """Bring the engines up and wait for the signal to stop, which may come first."""
+        stopped = asyncio.create_task(self._stop.wait())
+        if triton is not None:
+            log.info("starting Triton on %s", self._settings.model_repository)
+            starting = asyncio.create_task(triton.start())
+            await asyncio.wait({stopped, starting}, return_when=asyncio.FIRST_COMPLETED)
+            if not starting.done():
+                starting.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await starting
+                return
+            starting.result()  # raises what went wrong
+        await backend.start()
+        await stopped
+
+    async def _watch(
+        self, core: WorldModel, triton: EmbeddedTriton | None, grpc_server: GrpcServer, http_port: int
+    ) -> None:
+        """Tell the log, the metrics and gRPC's health checkers when readiness changes."""
+        known: str | None = ""
+        pid: int | None = None
+        while True:
+            reason = core.unready_reason()
+            if reason != known:
+                known = reason
+                self._metrics.ready.set(reason is None)
+                await grpc_server.set_ready(reason is None)
+                self._say(reason, core, http_port)
+            if triton is not None and triton.pid not in (None, pid):
+                if pid is not None:
+                    self._metrics.triton_restarts.inc()
+                pid = triton.pid
+            await asyncio.sleep(READINESS_POLL_S)
+
+    def _say(self, unready: str | None, core: WorldModel, http_port: int) -> None:
+        if unready is not None:
+            log.info("not ready: %s", unready)
+            return
+        host = "localhost" if self._settings.host in ("0.0.0.0", "127.0.0.1") else self._settings.host
+        log.info("ready: serving %s", ", ".join(sorted(core.worlds())))
+        log.info("look at http://%s:%d/docs, or ask: wmserve worlds", host, http_port)
