@@ -32,7 +32,7 @@ def engine() -> Engine:
 
 @pytest.fixture
 def coalescer(engine: Engine) -> Coalescer:
-    return Coalescer(engine.send, max_batch=8, on_batch=lambda size: None)
+    return Coalescer(engine.send, max_batch=8, on_batch=lambda _: None)
 
 
 async def test_each_caller_gets_its_own_row(engine: Engine, coalescer: Coalescer) -> None:

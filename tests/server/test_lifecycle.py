@@ -164,7 +164,7 @@ def test_health_and_reflection(server: Server) -> None:
         assert SERVICE in ProtoReflectionDescriptorDatabase(channel).get_services()
 
 
-def test_taken_port_is_said_at_once(server: Server, tmp_path: Path) -> None:
+def test_taken_port_is_said_at_once(server: Server) -> None:
     """A port that is taken ends the start with status 2 and the setting to change."""
     port = server.grpc.split(":")[1]
     result = subprocess.run(
