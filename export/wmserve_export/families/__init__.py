@@ -1,1 +1,110 @@
-"""Model families that can be exported, one adapter each."""
+"""Model families that can be exported, one adapter each.
+
+A checkpoint is a folder with a ``config.json`` whose key ``family`` names its adapter; the rest of the folder is the
+family's own. To export a family of your own, write a class that fits :class:`Family` and a function that loads it
+from a folder, and name that function in your package's entry points:
+
+    [project.entry-points."wmserve.families"]
+    my_family = "my_package.my_module:load"
+
+Axes: `B` batch, `T` context frames, `S` candidates, `E` members, `H` model steps, `N = H x action_block` environment
+steps, `A` action dimension, `D` latent dimension, `R` readouts.
+"""
+
+import importlib
+import json
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+from wmserve.world import ActionSpec, GoalMetric, PlannerDefaults, Readout
+
+CONFIG_FILE = "config.json"
+ENTRY_POINTS = "wmserve.families"
+FAMILIES = {"conv_jepa": "wmserve_export.families.conv_jepa:load"}
+"""Families that ship with wmserve, as ``module:function``."""
+
+
+class FamilyError(ValueError):
+    """A checkpoint that cannot be loaded; the message says what to do."""
+
+
+class FamilyConfig(Protocol):
+    """What the contract says of a world, as far as its checkpoint knows."""
+
+    @property
+    def family(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def description(self) -> str: ...
+    @property
+    def image_size(self) -> int: ...
+    @property
+    def context_length(self) -> int: ...
+    @property
+    def latent_dim(self) -> int: ...
+    @property
+    def members(self) -> int: ...
+    @property
+    def action(self) -> ActionSpec: ...
+    @property
+    def readouts(self) -> tuple[Readout, ...]: ...
+    @property
+    def goal_metric(self) -> GoalMetric: ...
+    @property
+    def planner(self) -> PlannerDefaults: ...
+
+
+@runtime_checkable
+class Family(Protocol):
+    """A world as torch modules: a ``torch.nn.Module`` in eval mode whose methods trace with free `B`, `S`, `h`, `w`.
+
+    Callers send frames of any size and actions in environment units, so resizing and statistics belong inside.
+    """
+
+    @property
+    def config(self) -> FamilyConfig: ...
+    def encode(self, observations: Tensor) -> Tensor:
+        """Frames `[B, T, h, w, 3]` uint8 -> latents `[B, T, D]`."""
+
+    def readout(self, latents: Tensor) -> Tensor:
+        """Latents `[..., D]` -> quantities `[..., R]` in the readouts' units."""
+
+    def predict(self, context: Tensor, actions: Tensor) -> Tensor:
+        """Context `[B, T, D]` and actions `[B, S, (T - 1) x action_block + N, A]` -> latents `[B, S, E, H, D]`.
+
+        Where `T > 1`, the actions between the context's frames stand before the candidate's.
+        """
+
+    def goal_distance(self, latents: Tensor, goal: Tensor) -> Tensor:
+        """Latents `[B, S, E, H, D]` and goals `[B, D]` -> distances `[B, S, H]` in the goal metric's unit."""
+
+
+def load(checkpoint: Path) -> Family:
+    """Load a checkpoint by the family it names; FamilyError when it cannot be."""
+    name = read_family_name(checkpoint)
+    known = FAMILIES | {entry.name: entry.value for entry in entry_points(group=ENTRY_POINTS)}
+    if name not in known:
+        raise FamilyError(f"family {name!r} is not known; known: {', '.join(sorted(known))}; see {__name__}")
+    module, _, function = known[name].partition(":")
+    try:
+        family = getattr(importlib.import_module(module), function)(checkpoint)
+    except FileNotFoundError as error:
+        raise FamilyError(f"checkpoint {checkpoint} has no file {Path(error.filename).name}") from error
+    if not isinstance(family, Family):
+        raise FamilyError(f"what {known[name]} returns is not a Family; see {__name__}")
+    return family
+
+
+def read_family_name(checkpoint: Path) -> str:
+    """The key ``family`` of a checkpoint's ``config.json``."""
+    if not checkpoint.is_dir():
+        raise FamilyError(f"there is no checkpoint folder {checkpoint}; train one with: wmserve train")
+    try:
+        return str(json.loads((checkpoint / CONFIG_FILE).read_text())["family"])
+    except FileNotFoundError:
+        raise FamilyError(f"checkpoint {checkpoint} has no {CONFIG_FILE}") from None
+    except (json.JSONDecodeError, KeyError, TypeError):
+        raise FamilyError(f"{checkpoint / CONFIG_FILE} is not a JSON object with a key 'family'") from None

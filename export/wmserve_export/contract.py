@@ -1,0 +1,75 @@
+"""Puts a world's contract together: what its checkpoint knows, what its exporter chose, and digests of both."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from wmserve.world import Digests, ObservationSpec, World
+
+from wmserve_export.families import CONFIG_FILE, FamilyConfig
+
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What the exporter chooses; a checkpoint knows nothing of it."""
+
+    name: str | None = None
+    """Name to serve the world under; None takes the checkpoint's."""
+    horizons: tuple[int, ...] | None = None
+    """Model steps to unroll to; None takes the planner's and its double."""
+    candidate_limit: int = 1024
+    plan_budget: int = 200_000
+    max_side: int = 1024
+    """Largest height and width of a frame, pixels."""
+
+
+def engine_horizons(config: FamilyConfig, options: ExportOptions) -> tuple[int, ...]:
+    """Model steps to unroll to, ascending."""
+    return tuple(sorted(set(options.horizons or (config.planner.horizon, 2 * config.planner.horizon))))
+
+
+def build(config: FamilyConfig, options: ExportOptions, digests: Digests) -> World:
+    """The contract; pydantic's ValidationError where a part does not fit."""
+    horizons = engine_horizons(config, options)
+    return World(
+        name=options.name or config.name,
+        family=config.family,
+        description=config.description,
+        observation=ObservationSpec(
+            max_height=options.max_side,
+            max_width=options.max_side,
+            native_height=config.image_size,
+            native_width=config.image_size,
+        ),
+        action=config.action,
+        context_length=config.context_length,
+        latent_shape=(config.latent_dim,),
+        ensemble_size=config.members,
+        horizon_limit=horizons[-1],
+        engine_horizons=horizons,
+        candidate_limit=options.candidate_limit,
+        plan_budget=options.plan_budget,
+        readouts=config.readouts,
+        goal_metric=config.goal_metric,
+        planner=config.planner,
+        digests=digests,
+    )
+
+
+def digest(content: bytes) -> str:
+    """SHA-256 as the contract writes it."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def checkpoint_digest(checkpoint: Path) -> str:
+    """Digest of the weights and of the configuration that gives them meaning."""
+    files = [checkpoint / CONFIG_FILE, *sorted(checkpoint.glob("*.safetensors"))]
+    return digest("".join(f"{digest(file.read_bytes())}  {file.name}\n" for file in files).encode())
+
+
+def digests(checkpoint: Path, files: Mapping[str, bytes]) -> Digests:
+    """Digests of a checkpoint and of engine files by key."""
+    return Digests(checkpoint=checkpoint_digest(checkpoint), engines={key: digest(f) for key, f in files.items()})

@@ -1,0 +1,79 @@
+"""The three graphs of a world, as modules that a family's methods are put together to.
+
+    encode    observations                            -> latents, readouts
+    rollout   context, (action_history,) actions       -> latents, disagreement, readouts
+    cost      context, (action_history,) goal, actions -> goal_distance, disagreement, readouts
+
+Latents of candidates stay inside ``cost``: what leaves it is what a planner adds up.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from wmserve_export.families import Family
+
+OUTPUTS: Mapping[str, tuple[str, ...]] = {
+    "encode": ("latents", "readouts"),
+    "rollout": ("latents", "disagreement", "readouts"),
+    "cost": ("goal_distance", "disagreement", "readouts"),
+}
+"""Outputs of each verb, in order."""
+
+VERBS = tuple(OUTPUTS)
+
+
+class Graph(nn.Module):
+    """A graph of a family, which is a module itself: its weights are exported with the graph."""
+
+    def __init__(self, family: Family) -> None:
+        super().__init__()
+        self.family = family
+
+
+class EncodeGraph(Graph):
+    """What state is this observation?"""
+
+    def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames `[B, T, h, w, 3]` uint8 -> latents `[B, T, D]`, readouts `[B, T, R]`."""
+        latents = self.family.encode(observations)
+        return latents, self.family.readout(latents)
+
+
+class RolloutGraph(Graph):
+    """What will happen if these actions are taken, and how sure is the model?"""
+
+    def forward(
+        self, context: Tensor, actions: Tensor, action_history: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Context `[B, T, D]`, actions `[B, S, N, A]` -> `[B, S, H, D]`, `[B, S, H]`, `[B, S, H, R]`."""
+        paths = self.family.predict(context, with_history(actions, action_history))
+        return paths.mean(dim=2), disagreement(paths), self.family.readout(paths).mean(dim=2)
+
+
+class CostGraph(Graph):
+    """How far from the goal does each candidate lead?"""
+
+    def forward(
+        self, context: Tensor, goal: Tensor, actions: Tensor, action_history: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Context `[B, T, D]`, goal `[B, D]`, actions `[B, S, N, A]` -> `[B, S, H]`, `[B, S, H]`, `[B, S, H, R]`."""
+        paths = self.family.predict(context, with_history(actions, action_history))
+        return self.family.goal_distance(paths, goal), disagreement(paths), self.family.readout(paths).mean(dim=2)
+
+
+GRAPHS: Mapping[str, type[Graph]] = {"encode": EncodeGraph, "rollout": RolloutGraph, "cost": CostGraph}
+
+
+def disagreement(paths: Tensor) -> Tensor:
+    """Paths `[B, S, E, H, D]` -> `[B, S, H]`: ``|| std_e z_h^e ||``, the population's standard deviation."""
+    return paths.var(dim=2, correction=0).sum(dim=-1).sqrt()
+
+
+def with_history(actions: Tensor, action_history: Tensor | None) -> Tensor:
+    """Put `[B, (T - 1) x action_block, A]` before every candidate of `[B, S, N, A]`."""
+    if action_history is None:
+        return actions
+    history = action_history.unsqueeze(1).expand(-1, actions.shape[1], -1, -1)
+    return torch.cat([history, actions], dim=2)
