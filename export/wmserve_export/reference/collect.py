@@ -1,0 +1,115 @@
+"""The data of the reference world: trajectories of a noisy expert and of random walks, grouped by layout.
+
+A layout is one door position; several trajectories share it, and training knows which do. Bands of door positions
+are kept out of training altogether, one half for tuning, the other for the final evaluation; so are ranges of seeds.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from wmserve_export.families.conv_jepa import reduce_frames
+from wmserve_export.reference import environment
+from wmserve_export.reference.environment import Floats, Ints
+
+TRAINING_SEED = 1_000_000
+HELD_OUT_SEED = 2_000_000
+"""Frames and rollouts on which errors are reported."""
+TUNING_SEED = 3_000_000
+EVALUATION_SEED = 4_000_000
+"""First seeds of four ranges a million wide; nothing but the final evaluation uses the last."""
+
+DEFAULT_DOOR = 49
+TUNING_DOORS = (*range(60, 70), *range(130, 140))
+EVALUATION_DOORS = (*range(95, 105), *range(165, 175))
+TRAINING_DOORS = tuple(door for door in range(35, 190) if door not in TUNING_DOORS + EVALUATION_DOORS)
+
+ACTION_BLOCK = 5
+MODEL_STEPS = 16
+"""Length of a trajectory; a frame is kept at each model step."""
+IMAGE_SIZE = 64
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """`M` trajectories of `L` model steps, `n` environment steps a block."""
+
+    frames: Tensor
+    """`[M, L + 1, 3, 64, 64]` uint8."""
+    actions: Tensor
+    """`[M, L, n, 2]` float32 in [-1, 1]."""
+    positions: Tensor
+    """`[M, L + 1, 2]` float32, pixels; only probes and evaluation look at it."""
+    doors: Tensor
+    """`[M]` int64, pixels; training uses it only to tell which trajectories share a layout."""
+
+
+class Behaviour:
+    """Acts for `M` agents at once: half follow the noisy expert from goal to goal, half walk at random."""
+
+    def __init__(self, rng: np.random.Generator, doors: Ints) -> None:
+        count = len(doors)
+        self.rng = rng
+        self.doors = doors.astype(np.float32)
+        self.expert = rng.random(count) < 0.5
+        self.noise = rng.choice([0.1, 0.3, 0.6], count).astype(np.float32)[:, None]
+        self.hold = rng.choice([1, 3, 5, 10, 20], count)
+        self.goal = environment.free_positions(rng, count)
+        self.held = np.zeros((count, 2), np.float32)
+
+    def __call__(self, position: Floats) -> Floats:
+        """Actions `[M, 2]` at positions `[M, 2]`."""
+        arrived = np.linalg.norm(position - self.goal, axis=1) < environment.SUCCESS_RADIUS
+        self.goal = np.where(arrived[:, None], environment.free_positions(self.rng, len(position)), self.goal)
+        expert = environment.expert_action(position, self.goal, self.doors)
+        expert += self.noise * self.rng.standard_normal(expert.shape, dtype=np.float32)
+        renew = self.rng.random(len(position)) < 1.0 / self.hold
+        drawn = np.clip(self.rng.uniform(-1.5, 1.5, self.held.shape), -1.0, 1.0).astype(np.float32)
+        self.held = np.where(renew[:, None], drawn, self.held)
+        return np.clip(np.where(self.expert[:, None], expert, self.held), -1.0, 1.0).astype(np.float32)
+
+
+def walk(rng: np.random.Generator, doors: Ints, model_steps: int = MODEL_STEPS) -> tuple[Floats, Floats]:
+    """Positions `[M, N + 1, 2]` and actions `[M, N, 2]` at every environment step."""
+    behaviour = Behaviour(rng, doors)
+    behaviour.held = np.clip(rng.uniform(-1.5, 1.5, behaviour.held.shape), -1.0, 1.0).astype(np.float32)
+    positions = [environment.free_positions(rng, len(doors))]
+    actions = []
+    for _ in range(model_steps * ACTION_BLOCK):
+        actions.append(behaviour(positions[-1]))
+        positions.append(environment.step(positions[-1], actions[-1], behaviour.doors))
+    return np.stack(positions, axis=1), np.stack(actions, axis=1)
+
+
+def draw(positions: Floats, doors: Ints) -> Tensor:
+    """Frames `[M, L + 1, 3, 64, 64]` uint8 of positions `[M, L + 1, 2]`, reduced as the served encoder reduces them."""
+    count, length = positions.shape[:2]
+    frames = torch.empty((count, length, 3, IMAGE_SIZE, IMAGE_SIZE), dtype=torch.uint8)
+    for index in tqdm(range(count), desc="rendering", unit="trajectory", mininterval=5):
+        rendered = environment.render(positions[index], int(doors[index]))
+        frames[index] = reduce_frames(rendered, IMAGE_SIZE).round().to(torch.uint8)
+    return frames
+
+
+def collect(seed: int, doors: Ints) -> Trajectories:
+    """One trajectory for each of ``doors`` `[M]`."""
+    positions, actions = walk(np.random.default_rng(seed), doors)
+    kept = positions[:, ::ACTION_BLOCK]
+    blocks = actions.reshape(len(doors), MODEL_STEPS, ACTION_BLOCK, 2)
+    return Trajectories(draw(kept, doors), torch.from_numpy(blocks), torch.from_numpy(kept), torch.from_numpy(doors))
+
+
+def training_data(per_layout: int, per_default_layout: int) -> Trajectories:
+    """The training set: ``per_layout`` trajectories of every training door, more of the default one."""
+    doors = np.repeat(np.array(TRAINING_DOORS), per_layout)
+    extra = np.full(per_default_layout - per_layout, DEFAULT_DOOR)
+    return collect(TRAINING_SEED, np.sort(np.concatenate([doors, extra])))
+
+
+def held_out_data(count: int) -> Trajectories:
+    """Trajectories behind doors never trained on, for the training card."""
+    rng = np.random.default_rng(HELD_OUT_SEED)
+    return collect(HELD_OUT_SEED + 1, rng.choice(np.array(TUNING_DOORS), count))
