@@ -1,4 +1,4 @@
-"""A real server for the tests: `wmserve serve` as a user starts it, on free ports, with a real Triton behind it."""
+"""A real server for the tests: the process that `wmserve serve` is, on free ports, with a real Triton behind it."""
 
 import os
 import signal
@@ -66,7 +66,7 @@ def running(log: Path, **settings: str) -> Iterator[Server]:
         "WMSERVE_GRPC_PORT": str(grpc_port),
         "WMSERVE_HTTP_PORT": str(http_port),
     }
-    command = [str(Path(sys.executable).parent / "wmserve"), "serve"]
+    command = [sys.executable, "-m", "wmserve_server"]
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **environment}, stdout=output, stderr=output)
     try:

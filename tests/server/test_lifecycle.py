@@ -168,7 +168,7 @@ def test_taken_port_is_said_at_once(server: Server) -> None:
     """A port that is taken ends the start with status 2 and the setting to change."""
     port = server.grpc.split(":")[1]
     result = subprocess.run(
-        [str(Path(sys.executable).parent / "wmserve"), "serve"],
+        [sys.executable, "-m", "wmserve_server"],
         env={
             **os.environ,
             "WMSERVE_GRPC_PORT": port,
@@ -187,7 +187,7 @@ def test_taken_port_is_said_at_once(server: Server) -> None:
 def test_bad_setting_is_said_by_name() -> None:
     """A setting that does not fit ends the start with status 2 and its name."""
     result = subprocess.run(
-        [str(Path(sys.executable).parent / "wmserve"), "serve"],
+        [sys.executable, "-m", "wmserve_server"],
         env={**os.environ, "WMSERVE_HTTP_PORT": "many"},
         cwd=ROOT,
         capture_output=True,
