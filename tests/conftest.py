@@ -1,4 +1,4 @@
-"""A real server for the tests: the process that `wmserve serve` is, on free ports, with a real Triton behind it."""
+"""A real server for the tests: the process that `wmserve serve` runs, on free ports, with a real Triton behind it."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 START_TIMEOUT_S = 90.0
+SERVE = (sys.executable, "-m", "wmserve_server")
 
 
 @dataclass(frozen=True)
@@ -56,17 +57,16 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(log: Path, **settings: str) -> Iterator[Server]:
+def running(log: Path, command: Sequence[str] = SERVE, **settings: str) -> Iterator[Server]:
     """Run a server with these settings (without their prefix) and end it as a service manager would."""
-    grpc_port, http_port = free_port(), free_port()
-    environment = {
-        "WMSERVE_MODEL_REPOSITORY": str(ROOT / "model_repository"),
-        "WMSERVE_TRITON_THREADS": "1",
-        **{f"WMSERVE_{name.upper()}": value for name, value in settings.items()},
-        "WMSERVE_GRPC_PORT": str(grpc_port),
-        "WMSERVE_HTTP_PORT": str(http_port),
-    }
-    command = [sys.executable, "-m", "wmserve_server"]
+    chosen = {
+        "model_repository": str(ROOT / "model_repository"),
+        "triton_threads": "1",
+        "grpc_port": str(free_port()),
+        "http_port": str(free_port()),
+    } | settings
+    environment = {f"WMSERVE_{name.upper()}": value for name, value in chosen.items()}
+    grpc_port, http_port = chosen["grpc_port"], chosen["http_port"]
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **environment}, stdout=output, stderr=output)
     try:

@@ -7,7 +7,8 @@ Both edges call these methods; whatever goes wrong leaves them as a
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from time import perf_counter
 
 import numpy as np
@@ -167,25 +168,18 @@ class WorldModel:
         self._metrics.plan_iterations.labels(world, problem.settings.algorithm).observe(plan.iterations)
         self._metrics.plan_stops.labels(world, plan.stop_reason.value).inc()
 
-    def _time_limit(self, timeout_ms: int | None) -> "TimeLimit":
-        return TimeLimit(self._default_timeout_s if timeout_ms is None else timeout_ms / 1000)
+    def _time_limit(self, timeout_ms: int | None) -> AbstractAsyncContextManager[None]:
+        return time_limit(self._default_timeout_s if timeout_ms is None else timeout_ms / 1000)
 
 
-class TimeLimit:
-    """``asyncio.timeout`` that speaks this project's errors."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._timeout = asyncio.timeout(seconds)
-
-    async def __aenter__(self) -> None:
-        await self._timeout.__aenter__()
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        try:
-            await self._timeout.__aexit__(*exc_info)  # type: ignore[arg-type]
-        except TimeoutError:
-            raise DeadlineExceeded(f"no answer within {self._seconds * 1000:.0f} ms") from None
+@asynccontextmanager
+async def time_limit(seconds: float) -> AsyncIterator[None]:
+    """End the block with DeadlineExceeded when its time is over."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise DeadlineExceeded(f"no answer within {seconds * 1000:.0f} ms") from None
 
 
 def timing(started: float, encoded: float, waited_s: float) -> m.PlanTiming:
