@@ -14,15 +14,6 @@ from torch import Tensor, nn
 
 from wmserve_export.families import Family
 
-OUTPUTS: Mapping[str, tuple[str, ...]] = {
-    "encode": ("latents", "readouts"),
-    "rollout": ("latents", "disagreement", "readouts"),
-    "cost": ("goal_distance", "disagreement", "readouts"),
-}
-"""Outputs of each verb, in order."""
-
-VERBS = tuple(OUTPUTS)
-
 
 class Graph(nn.Module):
     """A graph of a family, which is a module itself: its weights are exported with the graph."""

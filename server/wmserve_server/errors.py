@@ -10,7 +10,8 @@
      |- Overloaded         429  RESOURCE_EXHAUSTED  too much in flight; come back after `retry_after_s`
      |- Unavailable        503  UNAVAILABLE         Triton is down or the gateway is draining
      |- BackendFault       502  INTERNAL            an engine failed or answered what cannot be true
-     `- DeadlineExceeded   504  DEADLINE_EXCEEDED   no answer within the caller's time
+     |- DeadlineExceeded   504  DEADLINE_EXCEEDED   no answer within the caller's time
+     `- Cancelled          499  CANCELLED           the caller has gone; nobody is told
 
 Messages go to callers: they name the field and the bound, never a path, an address or a stack.
 """
@@ -101,6 +102,13 @@ class DeadlineExceeded(WmserveError):
 
     http_status, grpc_code, reason = 504, "DEADLINE_EXCEEDED", "deadline_exceeded"
     title = "Deadline exceeded"
+
+
+class Cancelled(WmserveError):
+    """The caller has gone."""
+
+    http_status, grpc_code, reason = 499, "CANCELLED", "cancelled"
+    title = "Cancelled"
 
 
 CALLER_ERRORS: tuple[type[WmserveError], ...] = (

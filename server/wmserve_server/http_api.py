@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from pydantic_core import from_json
 
 from wmserve_server import wire
-from wmserve_server.errors import InvalidArgument, PayloadTooLarge, UnsupportedMedia
+from wmserve_server.errors import Cancelled, InvalidArgument, PayloadTooLarge, UnsupportedMedia
 from wmserve_server.json_arrays import BASE64_ARRAYS, LIST_ARRAYS
 from wmserve_server.metrics import Metrics
 from wmserve_server.openapi import describe
@@ -120,7 +120,7 @@ async def unless_disconnected(request: Request, call: Awaitable[Any]) -> Any:
     try:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            raise asyncio.CancelledError  # counted as cancelled; there is nobody to answer
+            raise Cancelled("the caller has gone")
         return await task
     finally:
         gone.cancel()

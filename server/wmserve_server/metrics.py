@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from wmserve_server.errors import WmserveError
+from wmserve_server.errors import Cancelled, WmserveError
 
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SIZE_BUCKETS = tuple(float(4**power) for power in range(4, 14))
@@ -80,7 +80,7 @@ class Metrics:
                 code = error.reason
                 raise
             except CancelledError:
-                code = "cancelled"
+                code = Cancelled.reason
                 raise
             finally:
                 labels = (transport, verb, call.world)

@@ -4,6 +4,7 @@ import concurrent.futures
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -136,23 +137,28 @@ def test_deadline_returns_the_best_plan_so_far(server: Server) -> None:
 
 
 def test_caller_that_leaves_stops_its_search(server: Server) -> None:
-    """A cancelled plan stops asking the engine: nothing is in flight soon after."""
+    """A cancelled plan stops asking the engine, on both wires: nothing is in flight soon after."""
 
-    def in_flight() -> str:
-        text = server.get("/metrics")[1]
-        found = re.search(r'wmserve_requests_in_flight{verb="plan"} (\S+)', text)
-        return found[1] if found else "0.0"
+    def wait_in_flight(count: str) -> None:
+        deadline = time.monotonic() + 10
+        while f'wmserve_requests_in_flight{{verb="plan"}} {count}' not in server.get("/metrics")[1]:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
     call = stub(server).Plan.future(plan_request(39), timeout=60)
-    deadline = time.monotonic() + 10
-    while in_flight() != "1.0" and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert in_flight() == "1.0"
+    wait_in_flight("1.0")
     call.cancel()
-    while in_flight() != "0.0" and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert in_flight() == "0.0"
-    assert re.search(r'wmserve_request_seconds_count{code="cancelled",.*verb="plan"', server.get("/metrics")[1])
+    wait_in_flight("0.0")
+    host, port = server.http.removeprefix("http://").split(":")
+    body = plan_request(39).SerializeToString()
+    head = f"POST /v1/plan HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\nContent-Length: {len(body)}"
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(f"{head}\r\n\r\n".encode() + body)
+        wait_in_flight("1.0")
+    wait_in_flight("0.0")
+    for transport in ("grpc", "http"):
+        count = rf'wmserve_request_seconds_count{{code="cancelled",transport="{transport}",verb="plan"'
+        assert re.search(count, server.get("/metrics")[1])
 
 
 def test_health_and_reflection(server: Server) -> None:

@@ -32,6 +32,14 @@ MODEL_STEPS = 16
 """Length of a trajectory; a frame is kept at each model step."""
 IMAGE_SIZE = 64
 
+SHARES = (0.4, 0.3, 0.3)
+"""Parts of the trajectories that experts, probers and walkers make."""
+PROBE_DEPTH = 35.0
+PROBE_REACH = 50.0
+"""How far behind the wall, and how far beside the door's centre, a prober's goal may lie, pixels."""
+PROBE_RENEWAL = 0.06
+"""Chance that a prober takes a new goal before it arrives, each environment step."""
+
 
 @dataclass(frozen=True)
 class Trajectories:
@@ -48,37 +56,59 @@ class Trajectories:
 
 
 class Behaviour:
-    """Acts for `M` agents at once: half follow the noisy expert from goal to goal, half walk at random."""
+    """Acts for `M` agents at once, each in one of three ways.
 
-    def __init__(self, rng: np.random.Generator, doors: Ints) -> None:
+    Experts go from goal to goal through the door. Probers run at the wall near the door, from side to side, so that
+    the data shows where exactly the door ends. Walkers hold a random action for a while.
+    """
+
+    EXPERT, PROBER, WALKER = range(3)
+
+    def __init__(self, rng: np.random.Generator, doors: Ints, shares: tuple[float, float, float]) -> None:
         count = len(doors)
         self.rng = rng
         self.doors = doors.astype(np.float32)
-        self.expert = rng.random(count) < 0.5
+        self.kind = rng.choice(3, count, p=shares)
         self.noise = rng.choice([0.1, 0.3, 0.6], count).astype(np.float32)[:, None]
         self.hold = rng.choice([1, 3, 5, 10, 20], count)
         self.goal = environment.free_positions(rng, count)
-        self.held = np.zeros((count, 2), np.float32)
+        self.held = self.random_actions(count)
 
     def __call__(self, position: Floats) -> Floats:
         """Actions `[M, 2]` at positions `[M, 2]`."""
         arrived = np.linalg.norm(position - self.goal, axis=1) < environment.SUCCESS_RADIUS
-        self.goal = np.where(arrived[:, None], environment.free_positions(self.rng, len(position)), self.goal)
-        expert = environment.expert_action(position, self.goal, self.doors)
-        expert += self.noise * self.rng.standard_normal(expert.shape, dtype=np.float32)
-        renew = self.rng.random(len(position)) < 1.0 / self.hold
-        drawn = np.clip(self.rng.uniform(-1.5, 1.5, self.held.shape), -1.0, 1.0).astype(np.float32)
-        self.held = np.where(renew[:, None], drawn, self.held)
-        return np.clip(np.where(self.expert[:, None], expert, self.held), -1.0, 1.0).astype(np.float32)
+        tired = (self.kind == self.PROBER) & (self.rng.random(len(position)) < PROBE_RENEWAL)
+        self.goal = np.where((arrived | tired)[:, None], self.next_goal(position), self.goal)
+        # Probers take the straight way: to a door at the height of their goal.
+        doors = np.where(self.kind == self.PROBER, self.goal[:, 1], self.doors)
+        guided = environment.expert_action(position, self.goal, doors)
+        guided += self.noise * self.rng.standard_normal(guided.shape, dtype=np.float32)
+        renewed = self.rng.random(len(position)) < 1.0 / self.hold
+        self.held = np.where(renewed[:, None], self.random_actions(len(position)), self.held)
+        walker = (self.kind == self.WALKER)[:, None]
+        return np.clip(np.where(walker, self.held, guided), -1.0, 1.0).astype(np.float32)
+
+    def random_actions(self, count: int) -> Floats:
+        """Actions `[M, 2]` over the whole square, its edges more often than its inside, as planners choose them."""
+        return np.clip(self.rng.uniform(-1.5, 1.5, (count, 2)), -1.0, 1.0).astype(np.float32)
+
+    def next_goal(self, position: Floats) -> Floats:
+        """Goals `[M, 2]`: anywhere; for probers across the wall, at the door's height or next to it."""
+        anywhere = environment.free_positions(self.rng, len(position))
+        side = np.where(position[:, 0] < environment.WALL, PROBE_DEPTH, -PROBE_DEPTH)
+        height = self.doors + self.rng.uniform(-PROBE_REACH, PROBE_REACH, len(position))
+        across = np.stack([environment.WALL + side, height.clip(environment.LOW, environment.HIGH)], axis=1)
+        return np.where((self.kind == self.PROBER)[:, None], across, anywhere).astype(np.float32)
 
 
-def walk(rng: np.random.Generator, doors: Ints, model_steps: int = MODEL_STEPS) -> tuple[Floats, Floats]:
+def walk(
+    rng: np.random.Generator, doors: Ints, shares: tuple[float, float, float] = SHARES
+) -> tuple[Floats, Floats]:
     """Positions `[M, N + 1, 2]` and actions `[M, N, 2]` at every environment step."""
-    behaviour = Behaviour(rng, doors)
-    behaviour.held = np.clip(rng.uniform(-1.5, 1.5, behaviour.held.shape), -1.0, 1.0).astype(np.float32)
+    behaviour = Behaviour(rng, doors, shares)
     positions = [environment.free_positions(rng, len(doors))]
     actions = []
-    for _ in range(model_steps * ACTION_BLOCK):
+    for _ in range(MODEL_STEPS * ACTION_BLOCK):
         actions.append(behaviour(positions[-1]))
         positions.append(environment.step(positions[-1], actions[-1], behaviour.doors))
     return np.stack(positions, axis=1), np.stack(actions, axis=1)

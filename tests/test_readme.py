@@ -1,0 +1,72 @@
+"""The README's examples, run as they stand there, against the server that its first command starts."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from socket import create_server
+
+import pytest
+
+from tests.conftest import ROOT, Server, free_port, running
+
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+EXAMPLES = [block for block in BLOCKS if block[0] in ("python", "bash") and not block[1].startswith("make ")]
+
+
+def port(preferred: int) -> str:
+    """The port that the README names, or a free one where that is taken."""
+    try:
+        with create_server(("127.0.0.1", preferred)):
+            return str(preferred)
+    except OSError:
+        return str(free_port())
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """`make serve`."""
+    log = tmp_path_factory.mktemp("readme") / "log"
+    with running(log, ["make", "serve"], http_port=port(8080), grpc_port=port(8081)) as server:
+        server.wait_ready()
+        yield server
+
+
+def here(text: str, server: Server) -> str:
+    """The example with the addresses of this server; on most machines that changes nothing."""
+    return text.replace("localhost:8081", server.grpc).replace("http://localhost:8080", server.http)
+
+
+def run(language: str, text: str, server: Server) -> str:
+    """Run an example in the project's folder, as a user would, and return what it printed."""
+    command = [sys.executable, "-c", text] if language == "python" else ["bash", "-euo", "pipefail", "-c", text]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "WMSERVE_SERVER": server.grpc}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.mark.parametrize("example", range(len(EXAMPLES)))
+def test_example_runs_as_it_stands(example: int, served: Server) -> None:
+    """Each Python and shell example of the README runs, and prints something."""
+    language, text = EXAMPLES[example]
+    assert run(language, here(text, served), served).strip()
+
+
+def test_curl_example_answers_a_plan(served: Server) -> None:
+    """The curl example prints a plan, and it leads to where it was asked to lead."""
+    (text,) = [text for language, text in EXAMPLES if "curl" in text]
+    plan = json.loads(run("bash", here(text, served), served))
+    assert {"actions", "cost", "readouts", "disagreement", "stop_reason"} <= set(plan)
+
+
+def test_there_are_examples_of_every_kind() -> None:
+    """The README shows Python, curl and the command line; an example that is lost is noticed."""
+    assert [language for language, _ in EXAMPLES].count("python") >= 1
+    assert any("curl" in text for _, text in EXAMPLES)
+    assert any(text.startswith("wmserve ") for _, text in EXAMPLES)
