@@ -1,0 +1,70 @@
+"""``wmserve export``: a checkpoint becomes a world in a Triton model repository."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from wmserve_export.contract import ExportOptions
+from wmserve_export.export import export_world
+from wmserve_export.families import FamilyError
+from wmserve_export.gates import GateError
+
+GATE_FAILED, UNUSABLE = 1, 2
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Export; 0 when the world is in place, 1 when a gate refused it, 2 when there was nothing to export."""
+    options = parser().parse_args(argv)
+    chosen = ExportOptions(
+        name=options.name,
+        horizons=tuple(options.horizons) if options.horizons else None,
+        candidate_limit=options.candidate_limit,
+        plan_budget=options.plan_budget,
+    )
+    try:
+        report = export_world(options.checkpoint, options.repository, chosen, show=not options.quiet)
+    except GateError as error:
+        print(f"refused, nothing was written: {error}", file=sys.stderr)
+        return GATE_FAILED
+    except (FamilyError, ValidationError, OSError) as error:
+        print(f"cannot export: {error}", file=sys.stderr)
+        return UNUSABLE
+    print(json.dumps(report, indent=2))
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Arguments of the command."""
+    parser = argparse.ArgumentParser(
+        prog="wmserve export",
+        description="Export a checkpoint into a Triton model repository: ONNX engines, contract, gates.",
+        epilog="Exit status: 0 exported, 1 a gate refused the world, 2 the checkpoint or the arguments do not fit.",
+    )
+    defaults = ExportOptions()
+    add = parser.add_argument
+    add("checkpoint", type=Path, help="folder with config.json and weights")
+    add("--repository", type=Path, default=Path("model_repository"), help="where Triton reads (default: %(default)s)")
+    add("--name", help="name to serve the world under (default: the checkpoint's)")
+    add(
+        "--horizons",
+        type=int,
+        nargs="+",
+        metavar="H",
+        help="model steps to unroll to (default: the planner's, twice it)",
+    )
+    add("--candidate-limit", type=int, default=defaults.candidate_limit, help="most candidates of a call (%(default)s)")
+    add(
+        "--plan-budget",
+        type=int,
+        default=defaults.plan_budget,
+        help="most candidates x iterations x horizon (%(default)s)",
+    )
+    add("--quiet", action="store_true", help="show no progress")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""The way of a world: load -> trace -> parity -> rank -> write."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import onnxruntime
+import torch
+from tqdm import tqdm
+from wmserve.world import World
+
+from wmserve_export import contract, families, gates, repository
+from wmserve_export.contract import ExportOptions
+from wmserve_export.engines import Engine, engines
+from wmserve_export.examples import Examples
+from wmserve_export.onnx_graphs import export_engine
+
+
+def export_world(checkpoint: Path, place: Path, options: ExportOptions, show: bool = True) -> dict[str, object]:
+    """Export a checkpoint into the repository at `place` and return the report.
+
+    FamilyError when it cannot be loaded, GateError when a gate refuses it; then nothing is written.
+    """
+    family = families.load(checkpoint)
+    wanted = engines(contract.engine_horizons(family.config, options))
+    # Before the work: a contract that does not fit is known at once.
+    contract.build(family.config, options, contract.digests(checkpoint, {}))
+    files = {engine: export_engine(family, engine) for engine in tqdm(wanted, "tracing engines", disable=not show)}
+    world = contract.build(
+        family.config, options, contract.digests(checkpoint, {engine.key: file for engine, file in files.items()})
+    )
+    figures = try_gates(family, files, Examples.load(checkpoint, family), show)
+    report = {**as_report(world, files), **figures}
+    repository.write(place, world, family.config, files, report)
+    return report
+
+
+def try_gates(
+    family: families.Family, files: Mapping[Engine, bytes], examples: Examples, show: bool
+) -> dict[str, object]:
+    """Figures of both gates; GateError from the first that refuses."""
+    with one_thread():
+        parity = gates.parity(family, files, examples)
+        parity.check()
+        rank = gates.rank(family, files, examples, lambda problems: tqdm(problems, "rank gate", disable=not show))
+        rank.check()
+    return gates.as_report(parity, rank)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep torch to one thread: on a busy machine its threads wait for each other, and calls here are small."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def as_report(world: World, files: Mapping[Engine, bytes]) -> dict[str, object]:
+    """What was exported, and with what."""
+    return {
+        "world": world.name,
+        "digests": world.digests.model_dump(),
+        "bytes": {engine.key: len(file) for engine, file in files.items()},
+        "versions": {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__},
+    }
