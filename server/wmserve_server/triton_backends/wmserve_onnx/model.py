@@ -9,6 +9,7 @@ makes an answer the same, bit for bit, whatever it travelled with; it costs next
 Only the standard library, numpy and onnxruntime: wmserve is not importable here, nor in NVIDIA's container.
 """
 
+import ctypes
 import hashlib
 import json
 import os
@@ -57,6 +58,20 @@ def follow(server: int) -> None:
     os._exit(1)
 
 
+# Arrays travel as DLPack capsules: Triton's own numpy conversion is built for numpy 1 and silently empties arrays of
+# numpy 2. Triton renames a capsule that it has taken in a way numpy does not know, whose destructor would then print an
+# error; the memory is Triton's by then, so the destructor is not needed.
+set_destructor = ctypes.pythonapi.PyCapsule_SetDestructor
+set_destructor.argtypes = [ctypes.py_object, ctypes.c_void_p]
+
+
+def to_tensor(name: str, array: Array) -> Any:
+    """Hand an array over to Triton without a copy."""
+    capsule = array.__dlpack__()
+    set_destructor(capsule, None)
+    return pb_utils.Tensor.from_dlpack(name, capsule)
+
+
 class TritonPythonModel:
     """One Triton model: the engines of one verb of one world."""
 
@@ -88,7 +103,7 @@ class TritonPythonModel:
             arrays = self._run(tensors)
         except Exception as error:  # whatever the runtime raises belongs to this request alone
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(f"{type(error).__name__}: {error}"))
-        return pb_utils.InferenceResponse(list(map(pb_utils.Tensor.from_dlpack, self._outputs, arrays)))
+        return pb_utils.InferenceResponse(list(map(to_tensor, self._outputs, arrays)))
 
     def _run(self, tensors: Tensors) -> list[Array]:
         """Run batched tensors `[B, ...]` row by row, and stack the answers."""
