@@ -1,1 +1,39 @@
-"""The client of a wmserve server."""
+"""The client of a wmserve server: numpy in and out, a deadline on every call; grpcio, numpy and protobuf, no more.
+
+with Client("localhost:8081") as client:
+    plan = client.plan("two_room", context=frame, goal={"agent_x": 180.0, "agent_y": 60.0})
+"""
+
+from wmserve_client.client import AsyncClient, Client
+from wmserve_client.errors import (
+    BackendFault,
+    DeadlineExceeded,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    Unavailable,
+    WmserveError,
+)
+from wmserve_client.policy import PlanningPolicy
+from wmserve_client.requests import ActionLimits, Context, PlannerOptions
+from wmserve_client.results import Encoded, Plan, Rollout, World
+
+__all__ = [
+    "ActionLimits",
+    "AsyncClient",
+    "BackendFault",
+    "Client",
+    "Context",
+    "DeadlineExceeded",
+    "Encoded",
+    "InvalidRequest",
+    "NotFound",
+    "Overloaded",
+    "Plan",
+    "PlannerOptions",
+    "PlanningPolicy",
+    "Rollout",
+    "Unavailable",
+    "WmserveError",
+    "World",
+]

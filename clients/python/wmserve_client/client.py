@@ -1,0 +1,186 @@
+"""The two clients. They differ in the await alone: what they send and return is made in `requests` and `results`.
+
+Every call has a deadline. Every verb only reads, so a call that found nobody (UNAVAILABLE) is tried again by gRPC
+itself, up to four times with back-off and never past the deadline; what the server refused is not tried again.
+"""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+from numpy.typing import ArrayLike
+from wmserve.v1 import world_model_pb2 as pb
+from wmserve.v1 import world_model_pb2_grpc as pb_grpc
+
+from wmserve_client import requests, results
+from wmserve_client.errors import from_rpc
+from wmserve_client.requests import ActionLimits, Context, Frames, PlannerOptions, Source
+from wmserve_client.results import Encoded, Plan, Rollout, World
+
+DEFAULT_ADDRESS = "localhost:8081"
+DEFAULT_TIMEOUT_S = 30.0
+MAX_MESSAGE_BYTES = 64 << 20
+
+SERVICE_CONFIG = {
+    "methodConfig": [
+        {
+            "name": [{"service": "wmserve.v1.WorldModelService"}],
+            "retryPolicy": {
+                "maxAttempts": 4,
+                "initialBackoff": "0.1s",
+                "maxBackoff": "1s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ]
+}
+OPTIONS = [
+    ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+]
+
+
+class Client:
+    """Talks to a server, one call at a time from each thread; threads may share it. Raises `WmserveError`."""
+
+    def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        """Address is host:port of the gRPC endpoint; `timeout_s` the deadline of calls that name none, seconds."""
+        self._timeout_s = timeout_s
+        self._channel = grpc.insecure_channel(address, OPTIONS)
+        self._stub: Any = pb_grpc.WorldModelServiceStub(self._channel)  # type: ignore[no-untyped-call]  # generated
+
+    def worlds(self, *, timeout_s: float | None = None) -> list[World]:
+        """Contracts of the worlds served now, by name."""
+        return list(self._call(self._stub.ListWorlds, pb.ListWorldsRequest(), timeout_s).worlds)
+
+    def world(self, name: str, *, timeout_s: float | None = None) -> World:
+        """Contract of one world."""
+        return self._call(self._stub.GetWorld, pb.GetWorldRequest(world=name), timeout_s)
+
+    def encode(
+        self, world: str, observations: Frames, *, return_latents: bool = False, timeout_s: float | None = None
+    ) -> Encoded:
+        """Encode frames into latents, kept behind a handle."""
+        request = requests.encode(world, observations, return_latents)
+        return results.encoded(self._call(self._stub.Encode, request, timeout_s))
+
+    def rollout(
+        self,
+        world: str,
+        context: Source | Context,
+        actions: ArrayLike,
+        *,
+        return_latents: bool = False,
+        timeout_s: float | None = None,
+    ) -> Rollout:
+        """Predict what actions `[S, N, A]` or `[N, A]`, environment units, will do."""
+        request = requests.rollout(world, context, actions, return_latents)
+        return results.rollout(self._call(self._stub.Rollout, request, timeout_s))
+
+    def plan(
+        self,
+        world: str,
+        context: Source | Context,
+        goal: Source | Mapping[str, float],
+        *,
+        planner: PlannerOptions | None = None,
+        limits: ActionLimits | None = None,
+        deadline_ms: int | None = None,
+        timeout_s: float | None = None,
+    ) -> Plan:
+        """Search for actions; with `deadline_ms` the best plan found by then, at least one iteration."""
+        request = requests.plan(world, context, goal, planner, limits, deadline_ms)
+        return results.plan(self._call(self._stub.Plan, request, timeout_s))
+
+    def close(self) -> None:
+        """Hang up."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _call(self, method: Callable[..., Any], request: Any, timeout_s: float | None) -> Any:
+        try:
+            return method(request, timeout=self._timeout_s if timeout_s is None else timeout_s)
+        except grpc.RpcError as error:
+            raise from_rpc(error) from None
+
+
+class AsyncClient:
+    """The same for asyncio: many calls at once on one loop; cancelling a call stops its work in the server."""
+
+    def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        """Address is host:port of the gRPC endpoint; `timeout_s` the deadline of calls that name none, seconds."""
+        self._timeout_s = timeout_s
+        self._channel = grpc.aio.insecure_channel(address, OPTIONS)
+        self._stub: Any = pb_grpc.WorldModelServiceStub(self._channel)  # type: ignore[no-untyped-call]  # generated
+
+    async def worlds(self, *, timeout_s: float | None = None) -> list[World]:
+        """Contracts of the worlds served now, by name."""
+        return list((await self._call(self._stub.ListWorlds, pb.ListWorldsRequest(), timeout_s)).worlds)
+
+    async def world(self, name: str, *, timeout_s: float | None = None) -> World:
+        """Contract of one world."""
+        return await self._call(self._stub.GetWorld, pb.GetWorldRequest(world=name), timeout_s)
+
+    async def encode(
+        self, world: str, observations: Frames, *, return_latents: bool = False, timeout_s: float | None = None
+    ) -> Encoded:
+        """Encode frames into latents, kept behind a handle."""
+        request = requests.encode(world, observations, return_latents)
+        return results.encoded(await self._call(self._stub.Encode, request, timeout_s))
+
+    async def rollout(
+        self,
+        world: str,
+        context: Source | Context,
+        actions: ArrayLike,
+        *,
+        return_latents: bool = False,
+        timeout_s: float | None = None,
+    ) -> Rollout:
+        """Predict what actions `[S, N, A]` or `[N, A]`, environment units, will do."""
+        request = requests.rollout(world, context, actions, return_latents)
+        return results.rollout(await self._call(self._stub.Rollout, request, timeout_s))
+
+    async def plan(
+        self,
+        world: str,
+        context: Source | Context,
+        goal: Source | Mapping[str, float],
+        *,
+        planner: PlannerOptions | None = None,
+        limits: ActionLimits | None = None,
+        deadline_ms: int | None = None,
+        timeout_s: float | None = None,
+    ) -> Plan:
+        """Search for actions; with `deadline_ms` the best plan found by then, at least one iteration."""
+        request = requests.plan(world, context, goal, planner, limits, deadline_ms)
+        return results.plan(await self._call(self._stub.Plan, request, timeout_s))
+
+    async def close(self) -> None:
+        """Hang up."""
+        await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _call(self, method: Callable[..., Awaitable[Any]], request: Any, timeout_s: float | None) -> Any:
+        try:
+            return await method(request, timeout=self._timeout_s if timeout_s is None else timeout_s)
+        except grpc.RpcError as error:
+            raise from_rpc(error) from None

@@ -1,0 +1,146 @@
+"""Builds requests from what a caller has at hand: arrays, image files, handles, earlier answers.
+
+What an array is, its dtype says: uint8 are frames, floats are latents. Nothing is checked here that the server
+checks; it knows the world.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from wmserve.arrays import to_tensor
+from wmserve.v1 import world_model_pb2 as pb
+
+from wmserve_client.results import Encoded
+
+Array: TypeAlias = NDArray[Any]
+Frames: TypeAlias = Array | bytes | Sequence[bytes]
+"""Frames `[T, h, w, 3]` or `[h, w, 3]` uint8, RGB; or a PNG or JPEG file; or T such files."""
+Source: TypeAlias = Frames | Encoded | str
+"""Frames, or latents `[T, D]` or `[D]` float32, or an earlier answer, or its `latents_id`."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """A start of several frames: its source, and the actions between the frames `[(T - 1) * action_block, A]`."""
+
+    source: Source
+    action_history: ArrayLike
+
+
+@dataclass(frozen=True)
+class PlannerOptions:
+    """Overrides the world's planner, field by field; None leaves it to the world."""
+
+    algorithm: str | None = None
+    """``cem``, ``icem`` or ``mppi``."""
+    horizon: int | None = None
+    """Model steps looked ahead."""
+    candidate_count: int | None = None
+    iterations: int | None = None
+    elite_count: int | None = None
+    hold_steps: int | None = None
+    """Environment steps for which a sampled action is held; a divisor of the action block."""
+    initial_std: float | None = None
+    """Fraction of each action axis' range, in (0, 1]."""
+    seed: int | None = None
+    """Equal seeds give equal plans."""
+    warm_start: ArrayLike | None = None
+    """`[M, A]`, M <= N, environment units: where the search starts."""
+
+
+@dataclass(frozen=True)
+class ActionLimits:
+    """Narrows what a plan may do; each is `[A]`, environment units."""
+
+    low: Sequence[float] | None = None
+    high: Sequence[float] | None = None
+    max_rate: Sequence[float] | None = None
+    """Largest change from one environment step to the next."""
+    previous_action: Sequence[float] | None = None
+    """The action executed last, from which the rate limit starts."""
+
+
+def floats(array: ArrayLike) -> pb.Tensor:
+    """Any numbers as a float32 tensor."""
+    return to_tensor(np.asarray(array, np.float32))
+
+
+def observations(frames: Frames) -> pb.Observations:
+    """Frames as a message."""
+    if isinstance(frames, bytes):
+        return pb.Observations(images=pb.Images(files=[frames]))
+    if isinstance(frames, np.ndarray):
+        return pb.Observations(array=to_tensor(frames))
+    return pb.Observations(images=pb.Images(files=frames))
+
+
+def source(given: Source, observation_field: str) -> dict[str, Any]:
+    """Where latents come from, as fields of a Context or a Goal."""
+    if isinstance(given, Encoded):
+        return {"latents_id": given.latents_id}
+    if isinstance(given, str):
+        return {"latents_id": given}
+    if isinstance(given, np.ndarray) and given.dtype.kind == "f":
+        return {"latents": floats(given)}
+    return {observation_field: observations(given)}
+
+
+def context(given: Source | Context) -> pb.Context:
+    """A context as a message."""
+    if isinstance(given, Context):
+        history = floats(given.action_history)
+        return pb.Context(**source(given.source, "observations"), action_history=history)
+    return pb.Context(**source(given, "observations"))
+
+
+def goal(given: Source | Mapping[str, float]) -> pb.Goal:
+    """A goal as a message; a mapping names readouts and their wanted values."""
+    if isinstance(given, Mapping):
+        return pb.Goal(readouts=pb.ReadoutTargets(values=given))
+    return pb.Goal(**source(given, "observation"))
+
+
+def planner(options: PlannerOptions | None) -> pb.PlannerOptions:
+    """Planner options as a message; None is left to the server."""
+    given = {} if options is None else {name: value for name, value in vars(options).items() if value is not None}
+    warm_start = given.pop("warm_start", None)
+    return pb.PlannerOptions(**given, warm_start=None if warm_start is None else floats(warm_start))
+
+
+def limits(given: ActionLimits | None) -> pb.ActionLimits:
+    """Action limits as a message."""
+    return pb.ActionLimits(**({} if given is None else {k: v for k, v in vars(given).items() if v is not None}))
+
+
+def encode(world: str, frames: Frames, return_latents: bool) -> pb.EncodeRequest:
+    """A request to encode."""
+    return pb.EncodeRequest(world=world, observations=observations(frames), return_latents=return_latents)
+
+
+def rollout(world: str, start: Source | Context, actions: ArrayLike, return_latents: bool) -> pb.RolloutRequest:
+    """A request to roll out."""
+    return pb.RolloutRequest(
+        world=world, context=context(start), actions=floats(actions), return_latents=return_latents
+    )
+
+
+def plan(
+    world: str,
+    start: Source | Context,
+    target: Source | Mapping[str, float],
+    options: PlannerOptions | None,
+    action_limits: ActionLimits | None,
+    deadline_ms: int | None,
+) -> pb.PlanRequest:
+    """A request to plan."""
+    return pb.PlanRequest(
+        world=world,
+        context=context(start),
+        goal=goal(target),
+        planner=planner(options),
+        limits=limits(action_limits),
+        deadline_ms=deadline_ms or 0,
+    )
