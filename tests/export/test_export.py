@@ -1,0 +1,142 @@
+"""What an export writes, and that it writes the same twice."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2 as triton
+from wmserve.world import CONTRACT_PARAMETER, World
+from wmserve_export import families
+from wmserve_export.__main__ import main
+from wmserve_export.engines import Engine
+from wmserve_export.examples import Examples
+from wmserve_export.onnx_graphs import graph
+from wmserve_export.runtime import Runner
+
+from tests.conftest import ROOT
+from tests.export import linear_world
+from tests.export.conftest import Exported
+
+VERBS = ("encode", "rollout", "cost")
+
+
+def read_config(repository: Path, model: str) -> triton.ModelConfig:
+    return text_format.Parse((repository / model / "config.pbtxt").read_text(), triton.ModelConfig())
+
+
+def read_world(repository: Path, name: str) -> World:
+    config = read_config(repository, f"{name}_encode")
+    return World.model_validate_json(config.parameters[CONTRACT_PARAMETER].string_value)
+
+
+def digests_of(repository: Path, name: str) -> dict[str, str]:
+    """Digests of the engines that lie in a repository, by the keys of a contract."""
+    return {
+        f"{verb}/{file.name}": f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"
+        for verb in VERBS
+        for file in sorted((repository / f"{name}_{verb}" / "1").iterdir())
+    }
+
+
+def test_the_three_models_carry_one_contract_and_its_digests_are_those_of_the_files(exported: Exported) -> None:
+    """A gateway trusts a world only whole: same contract in each model, one digest for each engine file."""
+    contracts = {
+        read_config(exported.repository, f"linear_{verb}").parameters[CONTRACT_PARAMETER].string_value for verb in VERBS
+    }
+    assert len(contracts) == 1
+    world = World.model_validate_json(contracts.pop())
+    assert world.digests.engines == digests_of(exported.repository, "linear")
+    assert world.engine_horizons == (2,)
+    assert world.horizon_limit == 2
+
+
+def test_triton_is_told_to_batch_and_never_to_queue(exported: Exported) -> None:
+    """Any queue bound, timeout or priority in the configuration lets Triton's batcher sleep 500 ms."""
+    for verb in VERBS:
+        config = read_config(exported.repository, f"linear_{verb}")
+        assert config.max_batch_size > 1
+        assert config.HasField("dynamic_batching")
+        assert config.dynamic_batching == triton.ModelDynamicBatching()
+
+
+def test_the_report_lies_with_the_world(exported: Exported) -> None:
+    """The gates' figures travel with what they were measured on."""
+    written = json.loads((exported.repository / "linear_encode" / "export_report.json").read_text())
+    assert written == exported.report
+    assert max(written["parity"]["errors"].values()) <= 1e-4
+    assert written["rank"]["populations"] >= 200
+
+
+@pytest.mark.parametrize("sizes", [{"B": 1, "S": 1}, {"B": 3, "S": 40}])
+def test_a_world_with_a_history_takes_it(exported: Exported, sizes: dict[str, int]) -> None:
+    """With two context frames, the actions between them are an input of its own and change the answer."""
+    family = families.load(exported.checkpoint)
+    engine = Engine("rollout", 2)
+    run = Runner((exported.repository / "linear_rollout" / "1" / engine.file).read_bytes())
+    inputs = Examples(None, None).inputs(family.config, engine, sizes, torch.Generator().manual_seed(3))
+    assert inputs["action_history"].shape == (sizes["B"], 2, 2)
+    answer = run(inputs)
+    with torch.inference_mode():
+        latents = graph(family, engine)(**inputs)[0].numpy()
+    np.testing.assert_allclose(answer["latents"], latents, rtol=1e-5, atol=1e-5)
+    moved = run({**inputs, "action_history": inputs["action_history"] + 1})
+    assert np.abs(moved["latents"] - answer["latents"]).min() > 0
+
+
+def test_exporting_twice_gives_the_same_bytes(exported: Exported, tmp_path: Path) -> None:
+    """Digests speak of a checkpoint, not of the process, folder or machine that exported it."""
+    checkpoint = linear_world.save(tmp_path / "elsewhere")
+    command = "import sys, tests.export.linear_world as f; from wmserve_export import families, __main__ as m; \
+families.FAMILIES['linear'] = f.__name__ + ':load'; sys.exit(m.main(sys.argv[1:]))"
+    environment = {**os.environ, "PYTHONHASHSEED": "7"}
+    arguments = [str(checkpoint), "--repository", str(tmp_path / "repository"), "--horizons", "2", "--quiet"]
+    subprocess.run([sys.executable, "-c", command, *arguments], cwd=ROOT, env=environment, check=True)
+    ours, theirs = (read_world(place, "linear") for place in (tmp_path / "repository", exported.repository))
+    assert ours == theirs
+    assert digests_of(tmp_path / "repository", "linear") == ours.digests.engines
+
+
+def test_engines_say_nothing_of_the_machine_that_made_them(exported: Exported) -> None:
+    """Torch leaves stack traces in a graph, with paths; they are dropped."""
+    for file in exported.repository.rglob("*.onnx"):
+        content = file.read_bytes()
+        assert b".py" not in content
+        assert str(ROOT).encode() not in content
+
+
+@pytest.mark.parametrize(
+    ("config", "complaint"),
+    [
+        (None, "no checkpoint folder"),
+        ("{}", "key 'family'"),
+        ('{"family": "dreamer"}', "family 'dreamer' is not known; known: conv_jepa, linear"),
+        ('{"family": "linear"}', "weights.safetensors"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_with_a_reason(
+    config: str | None, complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit status 2, a message that says what is missing, and no repository."""
+    checkpoint = tmp_path / "checkpoint"
+    if config is not None:
+        checkpoint.mkdir()
+        (checkpoint / "config.json").write_text(config)
+    assert main([str(checkpoint), "--repository", str(tmp_path / "repository"), "--quiet"]) == 2
+    assert complaint in capsys.readouterr().err
+    assert not (tmp_path / "repository").exists()
+
+
+def test_a_name_that_no_world_may_have_is_refused_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The contract is checked before minutes go into tracing."""
+    checkpoint = linear_world.save(tmp_path / "checkpoint")
+    assert main([str(checkpoint), "--repository", str(tmp_path / "repository"), "--name", "Two Rooms"]) == 2
+    assert "name" in capsys.readouterr().err
