@@ -106,7 +106,10 @@ class PlannerDefaults(Part):
 
 
 class Digests(Part):
-    """SHA-256 of the checkpoint's weights and of each engine, keyed by verb (``encode``, ``rollout``, ``cost``)."""
+    """SHA-256 of the checkpoint (its configuration and weights) and of each engine file.
+
+    Engines are keyed by verb and file name, such as ``encode/engine.onnx`` or ``cost/horizon_5.onnx``.
+    """
 
     checkpoint: Digest
     engines: dict[str, Digest]

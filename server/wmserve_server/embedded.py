@@ -91,6 +91,11 @@ class EmbeddedTriton:
         """Process id of the Triton that runs now."""
         return self._process.pid if self._process is not None and self._process.returncode is None else None
 
+    @property
+    def name(self) -> str | None:
+        """Name of its temporary folder, and prefix of its shared memory."""
+        return self._scratch.name if self._scratch is not None else None
+
     def unready_reason(self) -> str | None:
         """Why Triton does not answer now; None when it does."""
         return self._reason

@@ -58,9 +58,14 @@ def regions(name: str) -> Iterator[Path]:
     return SHARED_MEMORY.glob(f"{name}_*")
 
 
+def folders() -> Iterator[Path]:
+    """Folders of all servers on this machine."""
+    return Path(tempfile.gettempdir()).glob(f"{PREFIX}*")
+
+
 def sweep() -> None:
     """Remove what owners that were killed have left."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+    for folder in folders():
         with contextlib.suppress(OSError):  # another owner's, or gone meanwhile
             if folder.stat().st_uid != os.getuid():
                 continue

@@ -30,7 +30,7 @@ def linear_family() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory, linear_family: None) -> Exported:
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """The linear world, exported once for all tests that only look at it."""
     folder = tmp_path_factory.mktemp("export")
     checkpoint = linear_world.save(folder / "checkpoint")

@@ -92,7 +92,7 @@ def load(checkpoint: Path) -> Family:
     try:
         family = getattr(importlib.import_module(module), function)(checkpoint)
     except FileNotFoundError as error:
-        raise FamilyError(f"checkpoint {checkpoint} has no file {Path(error.filename).name}") from error
+        raise FamilyError(f"checkpoint {checkpoint} is not complete: {error}") from error
     if not isinstance(family, Family):
         raise FamilyError(f"what {known[name]} returns is not a Family; see {__name__}")
     return family

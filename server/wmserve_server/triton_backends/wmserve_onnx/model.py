@@ -82,11 +82,9 @@ class TritonPythonModel:
         world = json.loads(config["parameters"][CONTRACT_PARAMETER]["string_value"])
         prefix = args["model_name"].removeprefix(world["name"] + "_") + "/"
         folder = Path(args["model_repository"]) / args["model_version"]
-        self._inputs = [tensor["name"] for tensor in config["input"]]
         self._outputs = [tensor["name"] for tensor in config["output"]]
-        self._action_block = world["action"]["action_block"]
         self._engines = {
-            horizon_of(key): session(verified(folder / key.removeprefix(prefix), digest))
+            steps_of(key, world["action"]["action_block"]): session(verified(folder / key.removeprefix(prefix), digest))
             for key, digest in world["digests"]["engines"].items()
             if key.startswith(prefix)
         }
@@ -107,14 +105,18 @@ class TritonPythonModel:
 
     def _run(self, tensors: Tensors) -> list[Array]:
         """Run batched tensors `[B, ...]` row by row, and stack the answers."""
-        horizon = tensors["actions"].shape[2] // self._action_block if "actions" in tensors else None
-        engine = self._engines[horizon]
-        rows = range(len(tensors[self._inputs[0]]))
-        answers = [engine.run(self._outputs, {k: v[row : row + 1] for k, v in tensors.items()}) for row in rows]
+        steps = tensors["actions"].shape[2] if "actions" in tensors else None
+        if steps not in self._engines:
+            raise ValueError(f"no engine is unrolled to {steps} environment steps, only to {list(self._engines)}")
+        rows = range(len(next(iter(tensors.values()))))
+        answers = [
+            self._engines[steps].run(self._outputs, {name: array[row : row + 1] for name, array in tensors.items()})
+            for row in rows
+        ]
         return answers[0] if len(answers) == 1 else [np.concatenate(parts) for parts in zip(*answers, strict=True)]
 
 
-def horizon_of(key: str) -> int | None:
-    """Model steps that an engine is unrolled to, from its file's name; None for one that is not."""
+def steps_of(key: str, action_block: int) -> int | None:
+    """Environment steps `N` that an engine is unrolled to, from its file's name; None for one that is not."""
     match = re.search(r"/horizon_(\d+)\.onnx$", key)
-    return int(match[1]) if match else None
+    return int(match[1]) * action_block if match else None

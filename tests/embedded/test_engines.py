@@ -1,0 +1,102 @@
+"""The engine runner inside Triton: what it answers, and what it refuses to load."""
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+from wmserve_server import embedded
+
+from tests.embedded.conftest import REPOSITORY, WORLD, Arrays, frames, infer, running, states
+
+WIDTHS = {"context": (1, 32), "goal": (32,), "actions": (7, 25, 2)}
+
+
+def unrolled_inputs(verb: str, batch: int) -> Arrays:
+    """Random inputs of ``rollout`` or ``cost``, horizon 5."""
+    random = np.random.default_rng(1)
+    names = ("context", "actions") if verb == "rollout" else ("context", "goal", "actions")
+    return {name: random.uniform(-1, 1, (batch, *WIDTHS[name])).astype(np.float32) for name in names}
+
+
+def inputs_of(verb: str, batch: int) -> Arrays:
+    return {"observations": frames(batch)} if verb == "encode" else unrolled_inputs(verb, batch)
+
+
+def rows(arrays: Arrays, start: int, stop: int) -> Arrays:
+    return {name: array[start:stop] for name, array in arrays.items()}
+
+
+@pytest.mark.parametrize("verb", ["encode", "rollout", "cost"])
+async def test_an_answer_does_not_depend_on_what_it_was_batched_with(verb: str, client: InferenceServerClient) -> None:
+    """Bit for bit: alone, in batches of the caller's, and in those that Triton makes of calls at the same moment."""
+    model, inputs = f"{WORLD}_{verb}", inputs_of(verb, 9)
+    alone = [await infer(client, model, rows(inputs, row, row + 1)) for row in range(9)]
+    together = await infer(client, model, inputs)
+    parts = await infer(client, model, rows(inputs, 3, 6))
+    at_once = await asyncio.gather(*(infer(client, model, rows(inputs, row, row + 1)) for row in range(9)))
+    for row in range(9):
+        for name, array in alone[row].items():
+            np.testing.assert_array_equal(together[name][row : row + 1], array)
+            np.testing.assert_array_equal(at_once[row][name], array)
+            if 3 <= row < 6:
+                np.testing.assert_array_equal(parts[name][row - 3 : row - 2], array)
+
+
+@pytest.mark.parametrize("verb", ["encode", "rollout", "cost"])
+async def test_answers_are_those_of_the_engine_file(verb: str, client: InferenceServerClient) -> None:
+    """Nothing is lost between Triton and the runtime: not a value, not a shape."""
+    inputs = inputs_of(verb, 1)
+    file = REPOSITORY / f"{WORLD}_{verb}" / "1" / ("engine.onnx" if verb == "encode" else "horizon_5.onnx")
+    session = onnxruntime.InferenceSession(file.read_bytes(), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    wanted = dict(zip(names, session.run(names, inputs), strict=True))
+    answer = await infer(client, f"{WORLD}_{verb}", inputs)
+    assert set(answer) == set(wanted)
+    for name, array in wanted.items():
+        assert answer[name].shape == array.shape
+        np.testing.assert_allclose(answer[name], array, rtol=1e-4, atol=1e-4)
+
+
+async def test_a_horizon_without_an_engine_is_an_error_of_that_request_alone(client: InferenceServerClient) -> None:
+    """Its message says which horizons there are; a good request beside it is answered."""
+    good, bad = unrolled_inputs("cost", 1), unrolled_inputs("cost", 1)
+    bad["actions"] = bad["actions"][:, :, :-1]
+    answers = await asyncio.gather(
+        *(infer(client, f"{WORLD}_cost", inputs) for inputs in (bad, good)), return_exceptions=True
+    )
+    assert isinstance(answers[0], InferenceServerException)
+    assert "24 environment steps" in str(answers[0])
+    assert isinstance(answers[1], dict)
+
+
+async def test_engines_that_are_not_the_contracts_are_not_loaded(tmp_path: Path) -> None:
+    """One byte of one engine changed: its model says why it is not served; the others are."""
+    shutil.copytree(REPOSITORY, tmp_path, dirs_exist_ok=True)
+    changed = tmp_path / f"{WORLD}_cost" / "1" / "horizon_5.onnx"
+    content = bytearray(changed.read_bytes())
+    content[len(content) // 2] ^= 1
+    changed.write_bytes(content)
+    async with running(tmp_path) as triton, InferenceServerClient(triton.grpc_address) as client:
+        found = await states(client)
+    state, reason = found[f"{WORLD}_cost"]
+    assert state == "UNAVAILABLE"
+    assert "engine horizon_5.onnx is not the one in the contract" in reason
+    assert found[f"{WORLD}_encode"][0] == found[f"{WORLD}_rollout"][0] == "READY"
+
+
+async def test_a_world_that_is_exported_later_appears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton watches its repository; nobody has to restart it."""
+    monkeypatch.setattr(embedded, "REPOSITORY_POLL_S", 1)
+    async with running(tmp_path) as triton, InferenceServerClient(triton.grpc_address) as client:
+        assert await states(client) == {}
+        for model in REPOSITORY.glob(f"{WORLD}_*"):
+            shutil.copytree(model, tmp_path / f".{model.name}")
+            (tmp_path / f".{model.name}").rename(tmp_path / model.name)
+        async with asyncio.timeout(20):
+            while len([state for state, _ in (await states(client)).values() if state == "READY"]) < 3:
+                await asyncio.sleep(0.2)
