@@ -1,59 +1,33 @@
-"""Runs the gateway's own Triton: a child process on loopback, watched, and brought back when it dies.
+"""Runs the gateway's own Triton on loopback: started, watched, brought back when it dies, taken down.
 
-    start -> lay out -> launch -> ready            exits on its own -> report -> back-off -> launch -> ready
+    start -> lay out -> launch -> ready            ends on its own -> report -> back-off -> launch -> ready
     stop  -> SIGTERM -> (SIGKILL) -> clean up      gateway dies -> the kernel kills Triton -> stubs follow
 
-The Python backend keeps stub processes and shared memory. Both are Triton's to take down; when it could not (it was
-killed), they are taken down here, and what a killed gateway left is swept by the next one.
-
-It knows processes and ports: no worlds, and nothing of what travels.
+What a killed gateway left on the machine, the next one sweeps. It knows processes and ports: no worlds, and nothing of
+what travels.
 """
 
 import asyncio
 import contextlib
 import logging
-import os
-import signal
 import socket
-import sys
 import time
-from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
-from tritonclient.grpc.aio import InferenceServerClient
-from tritonclient.utils import InferenceServerException
-
 from wmserve_server import triton_install
+from wmserve_server.triton_install import TritonInstall
+from wmserve_server.triton_process import EXIT_TIMEOUT_S, EmbeddedError, TritonProcess
 from wmserve_server.triton_scratch import Scratch
 
 log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
-READINESS_POLL_S = 0.1
-EXIT_TIMEOUT_S = 5
-"""Longest that Triton waits for requests in flight, once told to end; the gateway has drained before."""
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
 STEADY_S = 60.0
 """Triton that ran this long may die again without the back-off growing."""
 REPOSITORY_POLL_S = 5
-LOG_TAIL = 20
-HARMLESS = ("CudaDriverHelper has not been initialized",)
-
-# Run by a bare Python that becomes Triton: asks the kernel to kill it when the gateway dies. A `preexec_fn` would do
-# the same, but runs Python between fork and exec of a process with threads.
-LAUNCHER = """
-import ctypes, os, sys
-PR_SET_PDEATHSIG, SIGKILL = 1, 9
-ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, SIGKILL)
-if os.getppid() == int(sys.argv[1]):
-    os.execv(sys.argv[2], sys.argv[2:])
-"""
-
-
-class EmbeddedError(RuntimeError):
-    """Triton could not be started; the log has its last words."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +49,9 @@ class EmbeddedTriton:
         self._options = options
         self._port = reserve_port()
         self._reason: str | None = "Triton is not started"
-        self._tail: deque[str] = deque(maxlen=LOG_TAIL)
-        self._process: asyncio.subprocess.Process | None = None
-        self._reader: asyncio.Task[None] | None = None
-        self._supervisor: asyncio.Task[None] | None = None
         self._scratch: Scratch | None = None
+        self._process: TritonProcess | None = None
+        self._supervisor: asyncio.Task[None] | None = None
 
     @property
     def grpc_address(self) -> str:
@@ -89,7 +61,7 @@ class EmbeddedTriton:
     @property
     def pid(self) -> int | None:
         """Process id of the Triton that runs now."""
-        return self._process.pid if self._process is not None and self._process.returncode is None else None
+        return self._process.pid if self._process is not None else None
 
     @property
     def name(self) -> str | None:
@@ -108,9 +80,9 @@ class EmbeddedTriton:
         self._scratch = Scratch.create()
         triton_install.lay_out(install, self._scratch.folder)
         began = time.monotonic()
-        await self._launch(install)
+        process = await self._launch(install, self._scratch)
         log.info("Triton is ready after %.1f s", time.monotonic() - began)
-        self._supervisor = asyncio.create_task(self._supervise(install))
+        self._supervisor = asyncio.create_task(self._supervise(install, self._scratch, process))
 
     async def stop(self) -> None:
         """End Triton and leave nothing behind; safe to call at any time."""
@@ -122,53 +94,53 @@ class EmbeddedTriton:
         await self._end()
         if self._scratch is not None:
             self._scratch.remove()
+            self._scratch = None
         self._port.close()
         self._reason = "Triton is stopped"
 
-    async def _supervise(self, install: triton_install.TritonInstall) -> None:
-        """Bring Triton back whenever it ends; waits longer each time that does not help."""
+    async def _supervise(self, install: TritonInstall, scratch: Scratch, process: TritonProcess) -> None:
+        """Bring Triton back whenever it ends; wait longer each time that this does not help."""
         backoff_s = FIRST_BACKOFF_S
         while True:
             began = time.monotonic()
-            assert self._process is not None
-            code = await self._process.wait()
-            backoff_s = FIRST_BACKOFF_S if time.monotonic() - began > STEADY_S else backoff_s
-            self._reason = f"Triton ended ({describe_exit(code)}) and is being restarted"
-            log.error("Triton ended (%s); starting it again in %.1f s", describe_exit(code), backoff_s)
+            cause = await process.wait()
+            if time.monotonic() - began > STEADY_S:
+                backoff_s = FIRST_BACKOFF_S
+            self._reason = f"Triton ended ({cause}) and is being restarted"
+            log.error("Triton ended (%s); starting it again in %.1f s", cause, backoff_s)
             await self._end()
+            process, backoff_s = await self._bring_back(install, scratch, backoff_s)
+
+    async def _bring_back(
+        self, install: TritonInstall, scratch: Scratch, backoff_s: float
+    ) -> tuple[TritonProcess, float]:
+        """Launch Triton until it is ready; also returns how long to wait when it dies again."""
+        while True:
             await asyncio.sleep(backoff_s)
             backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
             try:
-                await self._launch(install)
+                process = await self._launch(install, scratch)
             except EmbeddedError as error:
-                log.error("Triton was not brought back: %s", error)
+                log.error("Triton was not brought back; trying again in %.1f s: %s", backoff_s, error)
             else:
                 log.info("Triton is back")
+                return process, backoff_s
 
-    async def _launch(self, install: triton_install.TritonInstall) -> None:
+    async def _launch(self, install: TritonInstall, scratch: Scratch) -> TritonProcess:
         """Run Triton until it is ready, or has failed."""
-        assert self._scratch is not None
-        self._reason = "Triton is starting"
-        self._tail.clear()
-        self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", "-c", LAUNCHER, str(os.getpid()), str(install.binary)),
-            *self._arguments(self._scratch),
-            env=triton_install.environment(install, self._scratch.folder, self._options.threads),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,  # a terminal's Ctrl-C is the gateway's alone: it drains first
-        )
-        assert self._process.stdout is not None
-        self._reader = asyncio.create_task(self._read(self._process.stdout))
+        environment = triton_install.environment(install, scratch.folder, self._options.threads)
+        command = [str(install.binary), *self._arguments(scratch)]
+        self._process = await TritonProcess.launch(command, environment, self.grpc_address)
         try:
-            async with asyncio.timeout(self._options.ready_timeout_s):
-                await self._ready(self._process)
-        except (TimeoutError, EmbeddedError) as error:
+            await self._process.ready(self._options.ready_timeout_s)
+        except EmbeddedError as error:
+            self._reason = str(error)
+            words = self._process.last_words()
             await self._end()
-            log.error("Triton's last words:\n%s", "\n".join(self._tail) or "(none)")
-            raise EmbeddedError(str(error) or f"not ready in {self._options.ready_timeout_s:g} s") from None
+            log.error("%s; its last words:\n%s", error, words)
+            raise
         self._reason = None
+        return self._process
 
     def _arguments(self, scratch: Scratch) -> list[str]:
         """Command line. Queue bounds, timeouts and priorities are the gateway's: they make Triton's batcher sleep."""
@@ -191,40 +163,11 @@ class EmbeddedTriton:
         }
         return [f"--{name}={value}" for name, value in options.items()] + ["--disable-auto-complete-config"]
 
-    async def _ready(self, process: asyncio.subprocess.Process) -> None:
-        """Return when Triton answers that it is ready; it opens its port after it has loaded its models."""
-        client = InferenceServerClient(self.grpc_address)
-        try:
-            while process.returncode is None:
-                with contextlib.suppress(InferenceServerException):
-                    if await client.is_server_ready(client_timeout=1.0):
-                        return
-                await asyncio.sleep(READINESS_POLL_S)
-        finally:
-            await client.close()
-        raise EmbeddedError(f"Triton ended before it was ready ({describe_exit(process.returncode)})")
-
-    async def _read(self, stream: asyncio.StreamReader) -> None:
-        """Keep Triton's last words; pass on what it calls a warning or an error."""
-        while line := await stream.readline():
-            text = line.decode(errors="replace").rstrip()
-            self._tail.append(text)
-            level = logging.WARNING if text[:1] in "EW" and text[1:5].isdigit() else logging.DEBUG
-            log.log(logging.DEBUG if any(part in text for part in HARMLESS) else level, "triton: %s", text)
-
     async def _end(self) -> None:
-        """Take down the process, its stubs and their shared memory, whatever state they are in."""
-        if self._process is None:
-            return
-        if self._process.returncode is None:
-            self._process.terminate()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._process.wait(), EXIT_TIMEOUT_S + 2)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)  # the stubs are in its group
-        await self._process.wait()
-        if self._reader is not None:
-            await self._reader
+        """Take down what runs, and its shared memory."""
+        if self._process is not None:
+            await self._process.end()
+            self._process = None
         if self._scratch is not None:
             self._scratch.unlink_shared_memory()
 
@@ -238,8 +181,3 @@ def reserve_port() -> socket.socket:
     holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     holder.bind((HOST, 0))
     return holder
-
-
-def describe_exit(code: int | None) -> str:
-    """`exit status 1` or `killed by SIGKILL`."""
-    return f"killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit status {code}"

@@ -74,6 +74,20 @@ async def test_a_killed_triton_is_reported_and_brought_back(caplog: pytest.LogCa
     assert "killed by SIGKILL" in caplog.text
 
 
+async def test_a_stub_that_dies_is_brought_back(caplog: pytest.LogCaptureFixture) -> None:
+    """Triton would stay ready and fail every call, for good; it is started again."""
+    async with running() as triton, InferenceServerClient(triton.grpc_address) as client:
+        before = triton.pid
+        assert before is not None
+        os.kill(max(group(before) - {before}), signal.SIGKILL)
+        async with asyncio.timeout(30):
+            while triton.pid == before or triton.unready_reason() is not None:
+                await asyncio.sleep(0.05)
+        answer = await infer(client, f"{WORLD}_encode", {"observations": frames(1)})
+        assert np.isfinite(answer["latents"]).all()
+    assert "one of its stub processes died" in caplog.text
+
+
 async def test_a_killed_gateway_takes_triton_with_it() -> None:
     """The kernel kills Triton, its stubs follow, and what they left in memory is swept by the next gateway."""
     owner = await asyncio.create_subprocess_exec(
