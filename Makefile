@@ -25,7 +25,7 @@ export: $(VENV)/.dev ## Write the reference world's engines into model_repositor
 	$(BIN)/wmserve export export/wmserve_export/reference/two_room --repository model_repository
 
 eval: $(VENV)/.dev $(TRITON)/.installed ## Play the environment through a server; prints success with intervals
-	$(BIN)/python clients/python/evaluation/two_room.py
+	$(BIN)/python -m loadtest.evaluation.two_room
 
 lint: $(VENV)/.dev ## Lint, formatting, types, import rules, generated code
 	$(BIN)/ruff check .

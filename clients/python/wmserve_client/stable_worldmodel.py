@@ -4,6 +4,7 @@ It plays the part of that package's `WorldModelPolicy`, with the server in the p
 the same rules for episodes that have ended or begin anew.
 """
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,7 +13,6 @@ from numpy.typing import NDArray
 
 from wmserve_client.client import Client
 from wmserve_client.policy import PlanningPolicy
-from wmserve_client.requests import PlannerOptions
 
 try:
     from stable_worldmodel.policy import BasePolicy
@@ -20,17 +20,19 @@ except ModuleNotFoundError as error:  # the plain install has no environments
     raise ModuleNotFoundError("this adapter needs: pip install stable-worldmodel (tested with 0.1.1)") from error
 
 MAX_CONCURRENT_PLANS = 8
+MakePolicy = Callable[[Client, str], PlanningPolicy]
 
 
 class ServerPolicy(BasePolicy):  # type: ignore[misc]  # stable-worldmodel ships no types
     """Acts in each of a pool of environments by asking a server to plan from `pixels` to `goal`."""
 
-    def __init__(self, client: Client, world: str, planner: PlannerOptions | None = None) -> None:
+    def __init__(self, client: Client, world: str, make: MakePolicy = PlanningPolicy) -> None:
+        """`make(client, world)` is called once for each environment; give it to choose planner or limits."""
         super().__init__()
         self.type = "wmserve"
         self._client = client
         self._world = world
-        self._planner = planner
+        self._make = make
         self._policies: list[PlanningPolicy] = []
         self._begun: list[bool] = []
 
@@ -38,7 +40,7 @@ class ServerPolicy(BasePolicy):  # type: ignore[misc]  # stable-worldmodel ships
         """Make one policy for each environment of the pool."""
         super().set_env(env)
         count = env.num_envs
-        self._policies = [PlanningPolicy(self._client, self._world, planner=self._planner) for _ in range(count)]
+        self._policies = [self._make(self._client, self._world) for _ in range(count)]
         self._begun = [False] * count
 
     def get_action(self, info_dict: dict[str, Any], **_: Any) -> NDArray[np.float32]:

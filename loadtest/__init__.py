@@ -1,0 +1,1 @@
+"""What is measured through a running server: benchmarks, and success in the environment."""

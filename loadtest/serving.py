@@ -1,0 +1,79 @@
+"""A real server for whoever needs one: the process that `wmserve serve` runs, on free ports, ended as users end it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from socket import create_server
+
+ROOT = Path(__file__).parent.parent
+START_TIMEOUT_S = 90.0
+STOP_TIMEOUT_S = 30.0
+SERVE = (sys.executable, "-m", "wmserve_server")
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server: its addresses, its process and what it said."""
+
+    grpc: str
+    http: str
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Status and text of a GET; status 0 when nobody answers."""
+        try:
+            with urllib.request.urlopen(self.http + path, timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+        except OSError as error:
+            return 0, str(error)
+
+    def wait_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
+        """Return when the server says it is ready; RuntimeError with the end of its log when it does not."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline and self.process.poll() is None:
+            if self.get("/readyz")[0] == 200:
+                return
+            time.sleep(0.1)
+        raise RuntimeError(f"the server did not become ready:\n{self.log.read_text()[-4000:]}")
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@contextmanager
+def running(log: Path, command: Sequence[str] = SERVE, **settings: str) -> Iterator[Server]:
+    """Run a server with these settings (without their prefix), and end it as a service manager would."""
+    chosen = {
+        "model_repository": str(ROOT / "model_repository"),
+        "grpc_port": str(free_port()),
+        "http_port": str(free_port()),
+    } | settings
+    environment = {f"WMSERVE_{name.upper()}": value for name, value in chosen.items()}
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **environment}, stdout=output, stderr=output)
+    try:
+        yield Server(f"localhost:{chosen['grpc_port']}", f"http://localhost:{chosen['http_port']}", process, log)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
