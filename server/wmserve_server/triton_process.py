@@ -118,7 +118,13 @@ class TritonProcess:
     async def _read(self) -> None:
         """Keep the end of Triton's log; pass on what it calls a warning or an error."""
         assert self._process.stdout is not None
-        async for line in self._process.stdout:
+        while True:
+            try:
+                line = await self._process.stdout.readline()
+            except ValueError:  # too long a line; it is dropped, and Triton must not wait for a reader
+                continue
+            if not line:
+                return
             text = line.decode(errors="replace").rstrip()
             self._tail.append(text)
             serious = text[:1] in "EW" and text[1:5].isdigit() and not any(part in text for part in HARMLESS)
