@@ -10,6 +10,7 @@ contracts, and serves none of them until the last one is in place.
 """
 
 import json
+import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,8 +34,7 @@ def write(
 ) -> None:
     """Write `files`, the contract and the export's report; what the world had there before is replaced."""
     repository.mkdir(parents=True, exist_ok=True)
-    # Beside the repository, not in it: Triton may be looking.
-    with tempfile.TemporaryDirectory(prefix=".wmserve_export_", dir=repository.resolve().parent) as scratch:
+    with tempfile.TemporaryDirectory(prefix=".wmserve_export_", dir=staging_place(repository)) as scratch:
         for verb in VERBS:
             version = Path(scratch) / world.engine(verb) / VERSION
             version.mkdir(parents=True)
@@ -46,6 +46,16 @@ def write(
         report_file.write_text(json.dumps(report, indent=2) + "\n")
         for verb in VERBS:
             replace(Path(scratch) / world.engine(verb), repository / world.engine(verb))
+
+
+def staging_place(repository: Path) -> Path:
+    """Where folders can be renamed from: beside the repository, since Triton complains of strange ones inside.
+
+    In it, if it is a mount of its own.
+    """
+    beside = repository.resolve().parent
+    fits = beside.stat().st_dev == repository.stat().st_dev and os.access(beside, os.W_OK)
+    return beside if fits else repository
 
 
 def replace(made: Path, place: Path) -> None:
