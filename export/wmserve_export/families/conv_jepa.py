@@ -16,9 +16,9 @@ from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, PositiveInt
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
-from torch.nn import functional
 from wmserve.world import ActionSpec, GoalMetric, PlannerDefaults, Readout
 
 CONFIG_FILE = "config.json"
@@ -211,10 +211,10 @@ class ConvJepa(nn.Module):
         for step in range(blocks.shape[1]):
             latents = self.members(latents, blocks[:, step].expand(members, -1, -1))
             path.append(latents)
-        return torch.stack(path, dim=2).unflatten(1, (batch, candidates)).permute(1, 2, 0, 3, 4)
+        return torch.unflatten(torch.stack(path, dim=2), 1, (batch, candidates)).permute(1, 2, 0, 3, 4)
 
     def goal_distance(self, latents: Tensor, goal: Tensor) -> Tensor:
-        """Model steps `[B, S, H]` from latents `[B, S, E, H, D]` (averaged over members) or `[B, S, H, D]` to goals `[B, D]`."""
+        """Model steps `[B, S, H]` from latents `[B, S, E, H, D]` or `[B, S, H, D]` to goals `[B, D]`."""
         if latents.ndim == 5:
             latents = latents.mean(dim=2)
         distance: Tensor = self.goal_net(latents, goal[:, None, None, :])
@@ -233,4 +233,5 @@ def save(world: ConvJepa, config: ConvJepaConfig, folder: Path) -> None:
     """Write ``config.json`` and ``weights.safetensors``."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n")
-    save_file({key: value.contiguous() for key, value in world.state_dict().items()}, folder / WEIGHTS_FILE)
+    tensors = {key: value.contiguous() for key, value in world.state_dict().items()}
+    (folder / WEIGHTS_FILE).write_bytes(to_bytes(tensors))

@@ -101,9 +101,7 @@ class Behaviour:
         return np.where((self.kind == self.PROBER)[:, None], across, anywhere).astype(np.float32)
 
 
-def walk(
-    rng: np.random.Generator, doors: Ints, shares: tuple[float, float, float] = SHARES
-) -> tuple[Floats, Floats]:
+def walk(rng: np.random.Generator, doors: Ints, shares: tuple[float, float, float] = SHARES) -> tuple[Floats, Floats]:
     """Positions `[M, N + 1, 2]` and actions `[M, N, 2]` at every environment step."""
     behaviour = Behaviour(rng, doors, shares)
     positions = [environment.free_positions(rng, len(doors))]

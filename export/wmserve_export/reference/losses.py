@@ -5,7 +5,7 @@ from torch import Tensor
 
 KNOTS = 17
 REACH = 3.0
-SLICES = 256
+SLICES = 64
 
 
 def sigreg(samples: Tensor) -> Tensor:
