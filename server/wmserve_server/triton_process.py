@@ -21,10 +21,12 @@ from tritonclient.utils import InferenceServerException
 log = logging.getLogger(__name__)
 
 READINESS_POLL_S = 0.1
-STUBS_POLL_S = 1.0
+STUBS_POLL_S = 0.5
 EXIT_TIMEOUT_S = 5
 """Longest that Triton waits for requests in flight, once told to end; the gateway has drained before."""
 LOG_TAIL = 20
+SAID = 100
+"""Warnings remembered, so that none is repeated."""
 HARMLESS = ("CudaDriverHelper has not been initialized",)
 
 # Run by a bare Python that becomes Triton: asks the kernel to kill it when the gateway dies. A `preexec_fn` would do
@@ -49,6 +51,7 @@ class TritonProcess:
         self._process = process
         self._address = address
         self._tail: deque[str] = deque(maxlen=LOG_TAIL)
+        self._said: deque[str] = deque(maxlen=SAID)
         self._reader = asyncio.create_task(self._read())
 
     @classmethod
@@ -127,8 +130,18 @@ class TritonProcess:
                 return
             text = line.decode(errors="replace").rstrip()
             self._tail.append(text)
-            serious = text[:1] in "EW" and text[1:5].isdigit() and not any(part in text for part in HARMLESS)
-            log.log(logging.WARNING if serious else logging.DEBUG, "triton: %s", text)
+            log.log(logging.WARNING if self._is_news(text) else logging.DEBUG, "triton: %s", text)
+
+    def _is_news(self, line: str) -> bool:
+        """Whether a line of Triton's is a warning or an error that was not passed on before.
+
+        Triton tries a model that does not load again with every look at its repository, and says so every time.
+        """
+        head, _, message = line.partition("] ")
+        if head[:1] not in ("E", "W") or not head[1:5].isdigit() or message in self._said:
+            return False
+        self._said.append(message)
+        return not any(part in message for part in HARMLESS)
 
 
 def dead_children(pid: int) -> set[int]:

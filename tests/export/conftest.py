@@ -1,13 +1,15 @@
 """A checkpoint of a family of one's own, known to the exporter."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from wmserve_export import families
-from wmserve_export.contract import ExportOptions
-from wmserve_export.export import export_world
+from wmserve_export.__main__ import main
+from wmserve_export.repository import REPORT_FILE
 
 from tests.export import linear_world
 
@@ -18,7 +20,7 @@ class Exported:
 
     checkpoint: Path
     repository: Path
-    report: dict[str, object]
+    report: dict[str, Any]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -34,5 +36,6 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """The linear world, exported once for all tests that only look at it."""
     folder = tmp_path_factory.mktemp("export")
     checkpoint = linear_world.save(folder / "checkpoint")
-    report = export_world(checkpoint, folder / "repository", ExportOptions(horizons=(2,)), show=False)
-    return Exported(checkpoint, folder / "repository", report)
+    repository = folder / "repository"
+    assert main([str(checkpoint), "--repository", str(repository), "--horizons", "2", "--quiet"]) == 0
+    return Exported(checkpoint, repository, json.loads((repository / "linear_encode" / REPORT_FILE).read_text()))
