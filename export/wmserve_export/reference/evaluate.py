@@ -21,7 +21,8 @@ from wmserve_export.reference.collect import ACTION_BLOCK, DEFAULT_DOOR, IMAGE_S
 from wmserve_export.reference.environment import Floats, Ints
 from wmserve_export.reference.planning import goal_cost, latent_cost, plan
 
-DOORS_OF_RECORDED = (0.6, 0.0, 0.4)
+RECORDED_SHARES = (0.6, 0.0, 0.4)
+"""Experts, probers and walkers among recorded trajectories: starts and goals are not those of probers."""
 GOAL_OFFSET = 25
 
 
@@ -64,7 +65,7 @@ def draw_episodes(protocol: Protocol, count: int, seed: int) -> Episodes:
     drawn = 4 * count
     door = rng.choice(np.array(protocol.doors), drawn)
     if protocol.recorded:
-        positions, _ = walk(rng, door, DOORS_OF_RECORDED)
+        positions, _ = walk(rng, door, RECORDED_SHARES)
         time = rng.integers(0, positions.shape[1] - GOAL_OFFSET, drawn)
         start, goal = positions[np.arange(drawn), time], positions[np.arange(drawn), time + GOAL_OFFSET]
         fair = np.ones(drawn, bool)
@@ -130,7 +131,7 @@ def interval(successes: int, count: int) -> tuple[float, float]:
     rate = successes / count
     middle = (rate + z * z / (2 * count)) / (1 + z * z / count)
     half = z * sqrt(rate * (1 - rate) / count + z * z / (4 * count * count)) / (1 + z * z / count)
-    return middle - half, middle + half
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def evaluate(world: ConvJepa, count: int, seed: int = TUNING_SEED) -> dict[str, dict[str, tuple[float, float, float]]]:

@@ -97,7 +97,8 @@ def prediction_losses(world: ConvJepa, latents: Tensor, actions: Tensor, weights
     blocks = world.blocks(actions.flatten(1, 2))
     following = world.members(
         latents[:, :-1].flatten(0, 1).expand(members, -1, -1), blocks.flatten(0, 1).expand(members, -1, -1)
-    ).unflatten(1, (count, window))
+    )
+    following = torch.unflatten(following, 1, (count, window))
     one_step = ((following - latents[:, 1:]).square().mean(dim=(2, 3)) * weights).mean()
     current, rollout = following[:, :, 0], torch.zeros(())
     for step in range(1, window):
@@ -111,7 +112,7 @@ def losses(world: ConvJepa, inverse: Inverse, batch: Batch, recipe: Recipe) -> d
     """Every part of the loss, already weighted."""
     latents = encode_frames(world, batch.frames)
     one_step, rollout = prediction_losses(world, latents, batch.actions, batch.weights)
-    grouped = latents.unflatten(0, (recipe.layouts, recipe.trajectories))
+    grouped = torch.unflatten(latents, 0, (recipe.layouts, recipe.trajectories))
     centred = grouped - grouped.mean(dim=(1, 2), keepdim=True)
     guessed = inverse(latents[:, :-1], latents[:, 1:])
     return {

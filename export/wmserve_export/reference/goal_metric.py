@@ -152,17 +152,3 @@ def fit(net: GoalNet, paths: list[Paths], noise: float, recipe: Recipe) -> float
         error += 0.01 * (float((guess - lengths).detach().abs().mean()) - error)
         progress.set_postfix(error=f"{error:.3f}", refresh=False)
     return error
-
-
-def slow_metric(latents: Tensor, layouts: Tensor) -> Tensor:
-    """A linear baseline: the map `[D, D]` after which squared distance weighs slow directions most.
-
-    Whitened, along the eigenvectors of the covariance of differences over the trajectories: ``sum (u . dz)^2 / v^3``.
-    """
-    del layouts
-    flat = latents.flatten(0, 1)
-    values, vectors = torch.linalg.eigh(torch.cov(flat.T))
-    whiten = vectors / values.clamp(min=1e-6).sqrt()
-    change = (latents[:, 5:] - latents[:, :-5]).flatten(0, 1) @ whiten
-    values, vectors = torch.linalg.eigh(torch.cov(change.T))
-    return whiten @ vectors / values.clamp(min=1e-6) ** 1.5

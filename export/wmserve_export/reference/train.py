@@ -24,7 +24,7 @@ DESCRIPTION = (
 )
 GOAL_METRIC = GoalMetric(name="temporal_distance", unit="model steps", final_weight=1.0, path_weight=1.0)
 PLANNER = PlannerDefaults(
-    algorithm="cem", horizon=5, candidate_count=100, iterations=5, elite_count=10, hold_steps=5, initial_std=0.5
+    algorithm="cem", horizon=5, candidate_count=64, iterations=4, elite_count=8, hold_steps=5, initial_std=0.5
 )
 
 
