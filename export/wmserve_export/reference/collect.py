@@ -2,6 +2,7 @@
 
 A layout is one door position; several trajectories share it, and training knows which do. Bands of door positions
 are kept out of training altogether, one half for tuning, the other for the final evaluation; so are ranges of seeds.
+Who acts here knows where the door is, as the environment's own expert does; what is trained on it sees frames.
 """
 
 from dataclasses import dataclass
