@@ -1,9 +1,10 @@
 """Which CPU runtime runs a world's engines fastest? ONNX Runtime, OpenVINO and torch, side by side in one process.
 
-    python loadtest/bench_runtime.py CHECKPOINT [--rounds 30] > loadtest/results/runtime.md
+    python loadtest/bench_runtime.py [CHECKPOINT] [--rounds 30] > loadtest/results/runtime.md
 
 Each round runs every runtime a few times, one after the other (A B C A B C ...), so that a machine that slows down
-slows all of them. Figures are medians over all rounds; ratios are medians of the ratios within a round.
+slows all of them. Figures are medians over all rounds; ratios are medians of the ratios within a round. OpenVINO is not
+among the project's needs: without it (``pip install openvino``) its rows are left out.
 """
 
 import argparse
@@ -19,14 +20,22 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-import openvino
 import torch
 from wmserve_export import families
-from wmserve_export.onnx_graphs import Engine, export_engine, graph, sample_inputs
+from wmserve_export.contract import checkpoint_digest
+from wmserve_export.engines import Engine
+from wmserve_export.examples import NO_EXAMPLES
+from wmserve_export.onnx_graphs import export_engine, graph
+
+try:
+    import openvino
+except ImportError:
+    openvino = None
 
 Inputs = Mapping[str, np.ndarray]
 Run = Callable[[], object]
 RUNS_PER_ROUND = 3
+REFERENCE = Path(__file__).parent.parent / "export" / "wmserve_export" / "reference" / "two_room"
 
 
 @dataclass(frozen=True)
@@ -41,8 +50,8 @@ class Case:
 CASES = (
     Case("cost, 128 candidates x horizon 5", Engine("cost", 5), {"B": 1, "S": 128}),
     Case("cost, 300 candidates x horizon 5", Engine("cost", 5), {"B": 1, "S": 300}),
-    Case("encode, one 224 x 224 frame", Engine("encode", None), {"B": 1, "h": 224, "w": 224}),
-    Case("encode, 16 frames at once", Engine("encode", None), {"B": 16, "h": 224, "w": 224}),
+    Case("encode, one 224 x 224 frame", Engine("encode"), {"B": 1, "h": 224, "w": 224}),
+    Case("encode, 16 frames at once", Engine("encode"), {"B": 16, "h": 224, "w": 224}),
 )
 
 
@@ -92,17 +101,17 @@ def measure(runs: Mapping[str, Run], rounds: int) -> dict[str, list[float]]:
 
 def table(family: families.Family, case: Case, threads: int, rounds: int) -> list[str]:
     """Rows of one case."""
-    model = export_engine(family, case.engine)
-    inputs = {k: v.numpy() for k, v in sample_inputs(family.config, case.engine, case.sizes, seed=1).items()}
-    times = measure(
-        {
-            "ONNX Runtime": with_onnxruntime(model, inputs, threads, spinning=False),
-            "ONNX Runtime, spinning": with_onnxruntime(model, inputs, threads, spinning=True),
-            "OpenVINO": with_openvino(model, inputs, threads),
-            "torch": with_torch(graph(family, case.engine), inputs, threads),
-        },
-        rounds,
-    )
+    model, module = export_engine(family, case.engine), graph(family, case.engine)
+    tensors = NO_EXAMPLES.inputs(family.config, case.engine, case.sizes, torch.Generator().manual_seed(1))
+    inputs = {name: tensor.numpy() for name, tensor in tensors.items()}
+    runs = {
+        "ONNX Runtime": with_onnxruntime(model, inputs, threads, spinning=False),
+        "ONNX Runtime, spinning": with_onnxruntime(model, inputs, threads, spinning=True),
+        "torch": with_torch(module, inputs, threads),
+    }
+    if openvino is not None:
+        runs["OpenVINO"] = with_openvino(model, inputs, threads)
+    times = measure(runs, rounds)
     base = times["ONNX Runtime"]
     rows = []
     for name, own in times.items():
@@ -115,7 +124,8 @@ def table(family: families.Family, case: Case, threads: int, rounds: int) -> lis
 def machine() -> list[str]:
     """What it ran on; load says how busy the machine was besides."""
     cpu = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
-    versions = f"onnxruntime {onnxruntime.__version__}, openvino {openvino.__version__}, torch {torch.__version__}"
+    known = {module.__name__: module.__version__ for module in (onnxruntime, openvino, torch) if module is not None}
+    versions = ", ".join(f"{name} {version.partition('-')[0]}" for name, version in known.items())
     return [
         f"- {datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {cpu.partition(': ')[2]}, {os.cpu_count()} cores",
         f"- Python {platform.python_version()}, {versions}",
@@ -126,11 +136,12 @@ def machine() -> list[str]:
 def main() -> None:
     """Print a Markdown report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("checkpoint", type=Path, nargs="?", default=REFERENCE)
     parser.add_argument("--rounds", type=int, default=30)
     options = parser.parse_args()
     family = families.load(options.checkpoint)
     print("# CPU runtimes for the engines\n", *machine(), "", sep="\n")
+    print(f"World {family.config.name}, checkpoint {checkpoint_digest(options.checkpoint)[:19]}.", end=" ")
     print("Milliseconds a call, best of three in a round; the ratio is to ONNX Runtime without spinning.\n")
     print("| case | threads | runtime | median | 10 to 90 % | ratio |\n|---|---|---|---|---|---|")
     for case in CASES:

@@ -5,6 +5,7 @@
 
 import argparse
 import json
+import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -166,12 +167,12 @@ def with_errors(config: ConvJepaConfig, errors: list[float]) -> ConvJepaConfig:
     return config.model_copy(update={"readouts": readouts})
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(argv: list[str] | None = None) -> int:
+    """``wmserve train``: 0 when the world is made."""
+    parser = argparse.ArgumentParser(prog="wmserve train", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint")
     parser.add_argument("--episodes", type=int, default=200, help="episodes of each protocol in the card's table")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     recipe, started = Recipe(), perf_counter()
     data = collect.training_data(recipe.per_layout, 6 * recipe.per_layout)
     world, figures = make(recipe, data, collect.held_out_data(recipe.held_out))
@@ -180,7 +181,8 @@ def main() -> None:
     save(world, world.config, arguments.out)
     figures["success_on_tuning_seeds"] = evaluate(world, arguments.episodes)
     (arguments.out / "card.json").write_text(json.dumps(figures, indent=1) + "\n")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
