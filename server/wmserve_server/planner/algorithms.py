@@ -41,8 +41,8 @@ class Algorithm(Protocol):
 
 
 @dataclass(frozen=True)
-class Cem:
-    """Cross-entropy method: the next population is drawn around the elites."""
+class Gaussian:
+    """Draws independent noise around the mean, the same number of candidates each time."""
 
     candidate_count: int
     elite_count: int
@@ -51,6 +51,10 @@ class Cem:
         """Draw `[S, K, A]`; the first candidate is the mean itself."""
         del iteration
         return around(state, rng.standard_normal((self.candidate_count, *state.mean.shape), dtype=np.float32))
+
+
+class Cem(Gaussian):
+    """Cross-entropy method: the next population is drawn around the elites."""
 
     def learn(self, state: State, knots: Floats, costs: Floats) -> State:
         """Fit mean and standard deviation to the elites."""
@@ -83,17 +87,8 @@ class ICem:
         return State(elites.mean(axis=0), elites.std(axis=0), kept)
 
 
-@dataclass(frozen=True)
-class Mppi:
+class Mppi(Gaussian):
     """Path integral: the mean moves to the exponentially weighted candidates; the spread shrinks with theirs."""
-
-    candidate_count: int
-    elite_count: int
-
-    def propose(self, state: State, rng: np.random.Generator, iteration: int) -> Floats:
-        """Draw `[S, K, A]`; the first candidate is the mean itself."""
-        del iteration
-        return around(state, rng.standard_normal((self.candidate_count, *state.mean.shape), dtype=np.float32))
 
     def learn(self, state: State, knots: Floats, costs: Floats) -> State:
         """Weigh candidates by ``exp(-(cost - min) / (TEMPERATURE * std))``, elites only."""
