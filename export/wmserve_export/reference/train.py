@@ -173,6 +173,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint")
     parser.add_argument("--episodes", type=int, default=200, help="episodes of each protocol in the card's table")
     arguments = parser.parse_args(argv)
+    torch.set_num_threads(1)  # sums of several threads differ from run to run; one makes the same world again
     recipe, started = Recipe(), perf_counter()
     data = collect.training_data(recipe.per_layout, 6 * recipe.per_layout)
     world, figures = make(recipe, data, collect.held_out_data(recipe.held_out))
