@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import torch
 from tqdm import tqdm
 from wmserve_client import Client
 from wmserve_client.stable_worldmodel import ServerPolicy
@@ -106,6 +107,7 @@ def main() -> None:
     parser.add_argument("--baseline-episodes", type=int, default=50, help="episodes of each other policy")
     parser.add_argument("--server", help="host:port of a gRPC endpoint; left out, a server is started")
     options = parser.parse_args()
+    torch.set_num_threads(1)  # the environments draw small frames; the other core is the server's
     figures: dict[str, float] = {}
     with connected(options.server) as client:
         times = plan_times(client, TIMED_PLANS)

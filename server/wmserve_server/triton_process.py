@@ -91,15 +91,16 @@ class TritonProcess:
         ended = asyncio.create_task(self._process.wait())
         try:
             suspects: set[int] = set()
-            while not ended.done():
+            # asyncio's wait() lasts until the pipe is closed too, and a stub that hangs would hold it open.
+            while self._process.returncode is None:
                 await asyncio.wait([ended], timeout=STUBS_POLL_S)
                 # Triton reaps stubs of models that it unloads: only those that stay dead have crashed.
                 dead = dead_children(self._process.pid)
-                if dead & suspects and not ended.done():
+                if dead & suspects and self._process.returncode is None:
                     self._process.kill()  # it would wait for the dead one before it ends
                     return "one of its stub processes died"
                 suspects = dead
-            return describe_exit(ended.result())
+            return describe_exit(self._process.returncode)
         finally:
             ended.cancel()
 

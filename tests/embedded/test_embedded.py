@@ -13,6 +13,7 @@ from tritonclient.utils import InferenceServerException
 from wmserve_server import triton_install, triton_scratch
 from wmserve_server.embedded import EmbeddedError, EmbeddedOptions, EmbeddedTriton
 from wmserve_server.triton_install import InstallError
+from wmserve_server.triton_process import TritonProcess
 
 from tests.conftest import ROOT
 from tests.embedded.conftest import REPOSITORY, WORLD, alive, embedded, frames, group, infer, running, shared_memory
@@ -166,3 +167,16 @@ def test_a_python_without_a_shared_library_is_told_what_to_install(monkeypatch: 
     monkeypatch.setattr(triton_install.sys, "version_info", (3, 12, 0))
     with pytest.raises(InstallError, match=r"libpython3\.99\.so\.1\.0.*apt install libpython3\.99"):
         triton_install.libpython()
+
+
+async def test_an_end_is_seen_although_a_stub_lives_on() -> None:
+    """A stub that hangs holds Triton's output open, and must not hide that Triton has ended."""
+    script = ["/bin/sh", "-c", "sleep 300 & sleep 0.2; kill -9 $$"]
+    process = await TritonProcess.launch(script, os.environ, "127.0.0.1:1")
+    leader = process.pid
+    assert leader is not None
+    async with asyncio.timeout(5):
+        assert await process.wait() == "killed by SIGKILL"
+    assert group(leader)
+    await process.end()
+    assert not group(leader)

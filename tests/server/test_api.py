@@ -17,6 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from wmserve.arrays import from_tensor, to_tensor
 from wmserve.v1 import world_model_pb2 as pb
 from wmserve.v1 import world_model_pb2_grpc as pb_grpc
+from wmserve_export.reference import environment
+from wmserve_export.reference.collect import DEFAULT_DOOR
 
 from tests.conftest import Server
 
@@ -24,11 +26,8 @@ WORLD = "two_room"
 
 
 def frame(x: int, y: int, size: int = 224) -> NDArray[np.uint8]:
-    """Something like a Two-Room frame: white, a black wall with a door, a red agent at (x, y) of 224."""
-    picture = np.full((224, 224, 3), 255, np.uint8)
-    picture[:, 107:118] = 0
-    picture[35:64, 107:118] = 255
-    picture[y - 8 : y + 9, x - 8 : x + 9] = (255, 0, 0)
+    """A frame of Two-Room with the agent at (x, y) of 224."""
+    picture = environment.render(np.array([[x, y]], np.float32), DEFAULT_DOOR)[0].numpy()
     return np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BOX))
 
 

@@ -144,7 +144,7 @@ def fit_world(world: ConvJepa, inverse: Inverse, data: Trajectories, recipe: Rec
         optimiser.step()
         schedule.step()
         for name, value in parts.items():
-            mean[name] = mean.get(name, float(value)) * 0.99 + float(value) * 0.01
+            mean[name] = mean.get(name, value.item()) * 0.99 + value.item() * 0.01
         progress.set_postfix({name: f"{value:.4f}" for name, value in mean.items()}, refresh=False)
     world.eval()
     return mean
@@ -174,7 +174,7 @@ def fit_members(world: ConvJepa, latents: Tensor, data: Trajectories, recipe: Re
         optimiser.step()
         schedule.step()
         for name, value in zip(mean, parts, strict=True):
-            mean[name] += 0.01 * (float(value) - mean[name])
+            mean[name] += 0.01 * (value.item() - mean[name])
         progress.set_postfix({name: f"{value:.4f}" for name, value in mean.items()}, refresh=False)
     return mean
 
