@@ -48,8 +48,8 @@ class Case:
 
 
 CASES = (
-    Case("cost, 128 candidates x horizon 5", Engine("cost", 5), {"B": 1, "S": 128}),
-    Case("cost, 300 candidates x horizon 5", Engine("cost", 5), {"B": 1, "S": 300}),
+    Case("cost, 128 candidates x horizon 5", Engine("plan", 5), {"B": 1, "S": 128}),
+    Case("cost, 300 candidates x horizon 5", Engine("plan", 5), {"B": 1, "S": 300}),
     Case("encode, one 224 x 224 frame", Engine("encode"), {"B": 1, "h": 224, "w": 224}),
     Case("encode, 16 frames at once", Engine("encode"), {"B": 16, "h": 224, "w": 224}),
 )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from wmserve_export.families import FamilyConfig
 
-VERBS = ("encode", "rollout", "cost")
+VERBS = ("encode", "rollout", "plan")
 
 Axes = tuple[str | int, ...]
 """Axes of a tensor: a free one is a letter, a fixed one its size."""
@@ -32,7 +32,7 @@ class Engine:
 
 def engines(horizons: tuple[int, ...]) -> list[Engine]:
     """Every engine of a world that is unrolled to `horizons`."""
-    return [Engine("encode"), *(Engine(verb, horizon) for verb in ("rollout", "cost") for horizon in horizons)]
+    return [Engine("encode"), *(Engine(verb, horizon) for verb in ("rollout", "plan") for horizon in horizons)]
 
 
 def input_axes(config: FamilyConfig, verb: str, horizon: int | None) -> Mapping[str, Axes]:
@@ -41,7 +41,7 @@ def input_axes(config: FamilyConfig, verb: str, horizon: int | None) -> Mapping[
     if verb == "encode":
         return {"observations": ("B", frames, "h", "w", 3)}
     axes: dict[str, Axes] = {"context": ("B", frames, config.latent_dim)}
-    if verb == "cost":
+    if verb == "plan":
         axes["goal"] = ("B", config.latent_dim)
     axes["actions"] = ("B", "S", "N" if horizon is None else horizon * config.action.action_block, width)
     if config.context_length > 1:

@@ -112,7 +112,7 @@ def worst(one: float, other: float) -> float:
 def rank(family: Family, files: Mapping[Engine, bytes], examples: Examples, track: Track = iter) -> Rank:
     """Search with torch's costs, and compare what the engine's costs would have chosen in every population."""
     config = family.config
-    engine = min((e for e in files if e.verb == "cost"), key=lambda e: abs((e.horizon or 0) - config.planner.horizon))
+    engine = min((e for e in files if e.verb == "plan"), key=lambda e: abs((e.horizon or 0) - config.planner.horizon))
     run, module = Runner(files[engine]), graph(family, engine)
     generator = torch.Generator().manual_seed(1)
     overlaps, differences = [], []

@@ -2,9 +2,9 @@
 
     encode    observations                            -> latents, readouts
     rollout   context, (action_history,) actions       -> latents, disagreement, readouts
-    cost      context, (action_history,) goal, actions -> goal_distance, disagreement, readouts
+    plan      context, (action_history,) goal, actions -> goal_distance, disagreement, readouts
 
-Latents of candidates stay inside ``cost``: what leaves it is what a planner adds up.
+Latents of candidates stay inside ``plan``, the cost engine: what leaves it is what a planner adds up.
 """
 
 from collections.abc import Mapping
@@ -54,7 +54,7 @@ class CostGraph(Graph):
         return self.family.goal_distance(paths, goal), disagreement(paths), self.family.readout(paths).mean(dim=2)
 
 
-GRAPHS: Mapping[str, type[Graph]] = {"encode": EncodeGraph, "rollout": RolloutGraph, "cost": CostGraph}
+GRAPHS: Mapping[str, type[Graph]] = {"encode": EncodeGraph, "rollout": RolloutGraph, "plan": CostGraph}
 
 
 def disagreement(paths: Tensor) -> Tensor:

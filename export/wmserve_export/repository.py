@@ -3,7 +3,7 @@
     repository/
      |- <world>_encode/   config.pbtxt   1/engine.onnx      export_report.json
      |- <world>_rollout/  config.pbtxt   1/horizon_5.onnx   1/horizon_10.onnx
-     `- <world>_cost/     config.pbtxt   1/horizon_5.onnx   1/horizon_10.onnx
+     `- <world>_plan/     config.pbtxt   1/horizon_5.onnx   1/horizon_10.onnx
 
 A world is three folders and there is no renaming of three at once. A server that looks in between sees engines of two
 contracts, and serves none of them until the last one is in place.
@@ -68,15 +68,33 @@ def replace(made: Path, place: Path) -> None:
 def config_text(world: World, config: FamilyConfig, verb: str) -> str:
     """``config.pbtxt`` of one verb: tensors, batching without bounds (they are the gateway's), contract."""
     model = triton.ModelConfig(name=world.engine(verb), backend=BACKEND, max_batch_size=MAX_BATCH)
-    for name, axes in input_axes(config, verb, horizon=None).items():
-        kind = triton.DataType.TYPE_UINT8 if name == "observations" else triton.DataType.TYPE_FP32
-        model.input.add(name=name, data_type=kind, dims=dims(axes))
-    for name, axes in output_axes(config, verb, horizon=None).items():
-        model.output.add(name=name, data_type=triton.DataType.TYPE_FP32, dims=dims(axes))
+    for name, axes in model_inputs(config, verb).items():
+        model.input.add(name=name, data_type=kind(name), dims=dims(axes))
+    for name, axes in model_outputs(config, verb).items():
+        model.output.add(name=name, data_type=kind(name), dims=dims(axes))
     model.dynamic_batching.SetInParent()
     model.instance_group.add(count=1, kind=triton.ModelInstanceGroup.KIND_CPU)
     model.parameters[CONTRACT_PARAMETER].string_value = world.model_dump_json()
     return text_format.MessageToString(model)
+
+
+def model_inputs(config: FamilyConfig, verb: str) -> Mapping[str, Axes]:
+    """Inputs of a Triton model: its engine's, but a plan brings a search, which makes the actions there."""
+    axes = dict(input_axes(config, verb, horizon=None))
+    if verb == "plan":
+        del axes["actions"]
+        axes["search"] = ("B", "bytes")
+    return axes
+
+
+def model_outputs(config: FamilyConfig, verb: str) -> Mapping[str, Axes]:
+    """Outputs of a Triton model: its engine's, but a plan answers how far its search came."""
+    return {"search": ("B", "bytes")} if verb == "plan" else output_axes(config, verb, horizon=None)
+
+
+def kind(tensor: str) -> "triton.DataType.ValueType":
+    """Type of a model's tensor."""
+    return triton.DataType.TYPE_UINT8 if tensor in ("observations", "search") else triton.DataType.TYPE_FP32
 
 
 def dims(axes: Axes) -> list[int]:

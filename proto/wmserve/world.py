@@ -108,7 +108,7 @@ class PlannerDefaults(Part):
 class Digests(Part):
     """SHA-256 of the checkpoint (its configuration and weights) and of each engine file.
 
-    Engines are keyed by verb and file name, such as ``encode/engine.onnx`` or ``cost/horizon_5.onnx``.
+    Engines are keyed by verb and file name, such as ``encode/engine.onnx`` or ``plan/horizon_5.onnx``.
     """
 
     checkpoint: Digest
@@ -143,5 +143,5 @@ class World(Part):
     digests: Digests
 
     def engine(self, verb: str) -> str:
-        """Name of the Triton model that runs ``verb`` (``encode``, ``rollout`` or ``cost``)."""
+        """Name of the Triton model that runs ``verb`` (``encode``, ``rollout`` or ``plan``)."""
         return f"{self.name}_{verb}"

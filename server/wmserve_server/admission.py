@@ -1,4 +1,7 @@
-"""The one point at which a request is let in: bounded, and closed while the gateway drains."""
+"""The one point at which a request is let in: bounded by the work in flight, and closed while the gateway drains.
+
+Work is counted in requests: an encode is one, and whatever rolls candidates out is one more for every MODEL_STEPS.
+"""
 
 import asyncio
 from collections.abc import Iterator
@@ -7,6 +10,13 @@ from contextlib import contextmanager
 from wmserve_server.errors import Overloaded, Unavailable
 
 RETRY_AFTER_S = 1.0
+MODEL_STEPS = 1000
+"""Candidates x iterations x horizon that weigh as much as a request."""
+
+
+def weight(model_steps: int) -> int:
+    """Weight of a request that rolls so many model steps out, in requests."""
+    return 1 + model_steps // MODEL_STEPS
 
 
 class Admission:
@@ -25,18 +35,25 @@ class Admission:
         return self._draining
 
     @contextmanager
-    def admit(self) -> Iterator[None]:
-        """Hold a place while the block runs; Overloaded or Unavailable if there is none."""
+    def admit(self, weight: int = 1) -> Iterator[None]:
+        """Hold `weight` places while the block runs; Overloaded or Unavailable if there are none.
+
+        What is heavier than all places together is let in where nothing else is.
+        """
         if self._draining:
             raise Unavailable("the server is shutting down; try another", retry_after_s=RETRY_AFTER_S)
-        if self._in_flight >= self._max_in_flight:
-            raise Overloaded(f"{self._max_in_flight} requests are in flight already", retry_after_s=RETRY_AFTER_S)
-        self._in_flight += 1
+        if self._in_flight and self._in_flight + weight > self._max_in_flight:
+            raise Overloaded(
+                f"work of {self._in_flight} requests is in flight, this one weighs {weight}, "
+                f"{self._max_in_flight} are let in",
+                retry_after_s=RETRY_AFTER_S,
+            )
+        self._in_flight += weight
         self._idle.clear()
         try:
             yield
         finally:
-            self._in_flight -= 1
+            self._in_flight -= weight
             if self._in_flight == 0:
                 self._idle.set()
 

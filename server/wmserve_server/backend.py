@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from wmserve.world import World
 
+from wmserve_server.planner.slices import Progress, Task
+
 Floats = NDArray[np.float32]
 Frames = NDArray[np.uint8]
 
@@ -31,15 +33,6 @@ class Rolled:
     """Predictions: latents `[S, H, D]` (mean of members), disagreement `[S, H]`, readouts `[S, H, R]`."""
 
     latents: Floats
-    disagreement: Floats
-    readouts: Floats
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Predictions held against a goal: goal distance `[S, H]`, disagreement `[S, H]`, readouts `[S, H, R]`."""
-
-    goal_distance: Floats
     disagreement: Floats
     readouts: Floats
 
@@ -63,4 +56,4 @@ class Backend(Protocol):
 
     async def rollout(self, world: World, start: Start, actions: Floats) -> Rolled: ...
 
-    async def cost(self, world: World, start: Start, goal: Floats, actions: Floats) -> Scored: ...
+    async def advance(self, world: World, start: Start, goal: Floats, task: Task) -> Progress: ...

@@ -3,12 +3,16 @@
 A call that finds the engine free leaves at once; calls that arrive while two batches are in flight wait and leave
 together, so nobody waits for company. Calls whose caller has gone are dropped before they cost anything.
 Measured: sixteen to a batch and two in flight is cheaper than no gateway at all.
+
+Work that comes in turns (a search, slice by slice) says how many it has had: who has had fewer goes first, so that a
+small plan passes large ones.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +31,8 @@ class Call:
 
     tensors: Tensors
     answer: "asyncio.Future[Tensors]"
+    turns: int
+    """Turns that this work has had before."""
 
     @property
     def signature(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
@@ -49,10 +55,10 @@ class Coalescer:
         self._waiting: deque[Call] = deque()
         self._in_flight: set[asyncio.Task[None]] = set()
 
-    async def call(self, tensors: Tensors) -> Tensors:
+    async def call(self, tensors: Tensors, turns: int = 0) -> Tensors:
         """Send one caller's tensors and return theirs of the answer; raises what ``send`` raises."""
         answer: asyncio.Future[Tensors] = asyncio.get_running_loop().create_future()
-        self._waiting.append(Call(tensors, answer))
+        self._waiting.append(Call(tensors, answer, turns))
         self._pump()
         return await answer
 
@@ -67,10 +73,10 @@ class Coalescer:
         self._pump()
 
     def _take(self) -> list[Call]:
-        """The oldest live call and those of its shape behind it; the others keep their order."""
+        """Of the live calls with the fewest turns the oldest, and those of its shape; the others keep their order."""
         batch: list[Call] = []
         rest: deque[Call] = deque()
-        for call in self._waiting:
+        for call in sorted(self._waiting, key=attrgetter("turns")):
             if call.answer.done():  # cancelled: the caller has gone
                 continue
             if self._joins(batch, call):

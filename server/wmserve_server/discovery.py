@@ -1,6 +1,6 @@
 """Learns from Triton which worlds there are: their contracts travel in the models' parameters.
 
-A world is served only whole: its encode, rollout and cost engines are ready and carry the same contract. Engines
+A world is served only whole: its encode, rollout and plan engines are ready and carry the same contract. Engines
 check their own digests against it when they load, so a contract that does not match its engines never gets here.
 """
 
@@ -14,7 +14,7 @@ from wmserve.world import CONTRACT_PARAMETER, World
 
 log = logging.getLogger(__name__)
 
-VERBS = ("encode", "rollout", "cost")
+VERBS = ("encode", "rollout", "plan")
 
 
 @dataclass(frozen=True)

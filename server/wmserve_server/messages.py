@@ -217,9 +217,9 @@ class PlanTiming(Message):
     """Where a plan's time went, milliseconds."""
 
     encode_ms: float
-    cost_ms: Annotated[float, Field(description="Waiting for the cost engine, all iterations.")]
+    cost_ms: Annotated[float, Field(description="In the cost engine, all iterations.")]
     search_ms: Annotated[float, Field(description="Sampling and sorting candidates, all iterations.")]
-    total_ms: float
+    total_ms: Annotated[float, Field(description="All of it; what the others leave is waiting and travelling.")]
 
 
 class PlanResponse(Message):

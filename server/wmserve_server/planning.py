@@ -1,38 +1,48 @@
-"""One plan: resolves a request against a world, runs the search over its cost engine, and accounts for the time."""
+"""One plan: resolves a request against a world, has its search taken further until it is over, accounts for the time.
+
+    request -> problem -> [ task -> backend, a time slice -> progress ] ... -> state that has a reason to stop
+
+The search itself runs beside the cost engine. It comes back after each slice, so that plans of different callers take
+turns, a caller that has gone stops its search, and nothing is held there that could be lost.
+"""
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 
 from wmserve.world import World
 
-from wmserve_server import cost as costing
 from wmserve_server import validation
-from wmserve_server.backend import Backend, Floats, Scored, Start
+from wmserve_server.backend import Backend, Floats, Start
 from wmserve_server.errors import InvalidArgument
 from wmserve_server.messages import PlannerOptions, PlanRequest
-from wmserve_server.planner import Limits, Plan, Settings, Shape, search
+from wmserve_server.planner import Problem, Settings, Shape, State, begin
+from wmserve_server.planner.goal import GoalCost
+from wmserve_server.planner.slices import Task
+
+SLICE_S = 0.01
+"""Seconds for which a search runs before others get their turn; one iteration, where that takes longer."""
 
 
 @dataclass(frozen=True)
-class Problem:
-    """What to search, how, and where from: a request that fits its world."""
+class Asked:
+    """A request that fits its world: what to search, from where on, what costs, and until when (`perf_counter`)."""
 
     world: World
-    shape: Shape
-    limits: Limits
-    settings: Settings
-    seed: int
-    warm_start: Floats | None
-    readout_goal: costing.ReadoutGoal | None
+    problem: Problem
+    goal: GoalCost
+    state: State
+    deadline: float | None
 
     @property
-    def horizon(self) -> int:
-        """Model steps `H`."""
-        return self.shape.steps // self.world.action.action_block
+    def model_steps(self) -> int:
+        """How much work it is at most: candidates x iterations x horizon."""
+        settings = self.problem.settings
+        horizon = self.problem.shape.steps // self.world.action.action_block
+        return settings.candidate_count * settings.iterations * horizon
 
 
-def problem(request: PlanRequest, world: World, started: float) -> Problem:
+def resolve(request: PlanRequest, world: World, started: float) -> Asked:
     """Fill in the world's defaults and hold the whole against its budget."""
     asked, default = request.planner, world.planner
     horizon = asked.horizon or default.horizon
@@ -42,22 +52,22 @@ def problem(request: PlanRequest, world: World, started: float) -> Problem:
         iterations=asked.iterations or default.iterations,
         elite_count=asked.elite_count or min(default.elite_count, asked.candidate_count or default.elite_count),
         initial_std=asked.initial_std or default.initial_std,
-        deadline=None if request.deadline_ms is None else started + request.deadline_ms / 1000,
     )
     check_budget(settings, horizon, world)
     block = world.action.action_block
     shape = Shape(horizon * block, len(world.action.axes), asked.hold_steps or default.hold_steps)
     if block % shape.hold_steps:
         raise InvalidArgument(f"must divide the action block, {block}", field="planner.hold_steps")
-    targets = request.goal.readouts
-    return Problem(
+    targets, metric = request.goal.readouts, world.goal_metric
+    readouts = None if targets is None else validation.readout_goal(targets, world)
+    seed = secrets.randbits(53) if asked.seed is None else asked.seed
+    problem = Problem(shape, validation.limits(request.limits, world), settings, seed)
+    return Asked(
         world,
-        shape,
-        validation.limits(request.limits, world),
-        settings,
-        secrets.randbits(53) if asked.seed is None else asked.seed,
-        warm_start(asked, shape, world),
-        None if targets is None else costing.readout_goal(targets, world),
+        problem,
+        GoalCost(metric.final_weight, metric.path_weight, readouts),
+        begin(problem, warm_start(asked, shape, world)),
+        None if request.deadline_ms is None else started + request.deadline_ms / 1000,
     )
 
 
@@ -90,50 +100,30 @@ def warm_start(asked: PlannerOptions, shape: Shape, world: World) -> Floats | No
     return validation.within_bounds(actions, world, name)
 
 
-@dataclass(frozen=True)
-class Expected:
-    """What the model expects of one candidate: readouts `[H, R]`, disagreement `[H]`, goal distance `[H]`."""
+@dataclass
+class Spent:
+    """Seconds that the cost engine and the search itself took."""
 
-    readouts: Floats
-    disagreement: Floats
-    goal_distance: Floats
+    cost_s: float = 0.0
+    search_s: float = 0.0
 
 
-class Evaluator:
-    """The cost function of one plan: asks the engine, adds up, and keeps what explains the best candidate."""
+@dataclass
+class Searched:
+    """A search that is over, and what it took."""
 
-    def __init__(self, backend: Backend, problem: Problem, start: Start, goal: Floats) -> None:
-        self.waited_s = 0.0
-        self._backend = backend
-        self._problem = problem
-        self._start = start
-        self._goal = goal
-        self._best_cost = float("inf")
-        self._expected: Expected | None = None
+    state: State
+    spent: Spent = field(default_factory=Spent)
 
-    async def __call__(self, candidates: Floats) -> Floats:
-        """Costs `[S]` of candidates `[S, N, A]`."""
-        asked = perf_counter()
-        scored = await self._backend.cost(self._problem.world, self._start, self._goal, candidates)
-        self.waited_s += perf_counter() - asked
-        distance = costing.goal_distance(scored, self._problem.readout_goal)
-        costs = costing.add_up(distance, self._problem.world)
-        self._keep_best(scored, distance, costs)
-        return costs
 
-    def _keep_best(self, scored: Scored, distance: Floats, costs: Floats) -> None:
-        # The same rule as the search's: the first of the lowest.
-        index = int(costs.argmin())
-        if costs[index] < self._best_cost:
-            self._best_cost = float(costs[index])
-            self._expected = Expected(scored.readouts[index], scored.disagreement[index], distance[index])
-
-    def expected(self) -> Expected:
-        """What the model expects of the best candidate seen."""
-        assert self._expected is not None, "a search scores at least one population"
-        return self._expected
-
-    async def run(self) -> Plan:
-        """Search for the plan."""
-        asked = self._problem
-        return await search(self, asked.shape, asked.limits, asked.settings, asked.seed, asked.warm_start)
+async def run(backend: Backend, asked: Asked, start: Start, goal: Floats) -> Searched:
+    """Have the search taken further, slice by slice, until there is a reason to stop."""
+    state, spent, turns = asked.state, Spent(), 0
+    while state.stop_reason is None:
+        left_s = None if asked.deadline is None else asked.deadline - perf_counter()
+        task = Task(asked.problem, asked.goal, state, SLICE_S, left_s, turns)
+        progress = await backend.advance(asked.world, start, goal, task)
+        state, turns = progress.state, turns + 1
+        spent.cost_s += progress.cost_s
+        spent.search_s += progress.search_s
+    return Searched(state, spent)

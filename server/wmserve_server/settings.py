@@ -24,7 +24,9 @@ class Settings(BaseSettings):
     triton_threads: PositiveInt = Field(2, description="Threads an engine may use.")
     triton_ready_timeout_s: PositiveFloat = Field(60.0, description="Longest wait for its own Triton to be ready.")
     max_body_bytes: PositiveInt = Field(64 << 20, description="Largest request, bytes, on both wires.")
-    max_in_flight: PositiveInt = Field(256, description="Requests answered at once; more are shed with 429.")
+    max_in_flight: PositiveInt = Field(
+        256, description="Requests answered at once, a plan counting for several by its size; more are shed with 429."
+    )
     latents_capacity_bytes: PositiveInt = Field(256 << 20, description="Memory for latents behind handles.")
     latents_lifetime_s: PositiveFloat = Field(600.0, description="Seconds a handle lives after its last use.")
     default_timeout_s: PositiveFloat = Field(10.0, description="Time limit of calls that name none.")

@@ -1,6 +1,6 @@
 """The backend that Triton Inference Server is: names and shapes of tensors, and nothing of what they mean.
 
-    call -> pad horizon -> coalesce -> Triton -> cut horizon -> answer
+    call -> tensors -> coalesce -> Triton -> answer
 
 A background task asks every second whether Triton is ready and which worlds it has, so that a Triton that was
 restarted, or a world that was added, is found without being told.
@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 import grpc
 import numpy as np
@@ -19,21 +20,25 @@ from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 from wmserve.world import World
 
-from wmserve_server.backend import Encoded, Floats, Frames, Rolled, Scored, Start
+from wmserve_server.backend import Encoded, Floats, Frames, Rolled, Start
 from wmserve_server.coalescing import Coalescer, Tensors
 from wmserve_server.discovery import Discovery, discover
 from wmserve_server.errors import BackendFault, Unavailable
 from wmserve_server.metrics import Metrics
+from wmserve_server.planner.slices import Progress, Task, pack_task, unpack_progress
 
 log = logging.getLogger(__name__)
 
 POLL_S = 1.0
 CALL_TIMEOUT_S = 30.0
 RETRY_AFTER_S = 1.0
+MAX_TRITON_BATCH = 64
+MAX_BATCH = {"plan": 2}
+"""Slices of searches fill an engine for some milliseconds each: few together, so that nobody waits long."""
 OUTPUTS = {
     "encode": ("latents", "readouts"),
     "rollout": ("latents", "disagreement", "readouts"),
-    "cost": ("goal_distance", "disagreement", "readouts"),
+    "plan": ("search",),
 }
 
 
@@ -75,41 +80,30 @@ class TritonBackend:
         return Encoded(answer["latents"], answer["readouts"])
 
     async def rollout(self, world: World, start: Start, actions: Floats) -> Rolled:
-        """Run the predictor on actions `[S, N, A]`."""
-        answer, horizon = await self._unrolled(world, "rollout", start, actions, {})
+        """Run the predictor on actions `[S, N, A]`, padded to the engine's horizon; what lies behind is cut off."""
+        horizon = actions.shape[1] // world.action.action_block
+        tensors = start_tensors(start) | {"actions": pad(actions, horizon, world)}
+        answer = await self._call(world, "rollout", tensors)
         return Rolled(
             answer["latents"][:, :horizon], answer["disagreement"][:, :horizon], answer["readouts"][:, :horizon]
         )
 
-    async def cost(self, world: World, start: Start, goal: Floats, actions: Floats) -> Scored:
-        """Hold actions `[S, N, A]` against a goal `[D]`."""
-        answer, horizon = await self._unrolled(world, "cost", start, actions, {"goal": goal})
-        return Scored(
-            answer["goal_distance"][:, :horizon], answer["disagreement"][:, :horizon], answer["readouts"][:, :horizon]
-        )
+    async def advance(self, world: World, start: Start, goal: Floats, task: Task) -> Progress:
+        """Take a search towards a goal `[D]` some iterations further."""
+        tensors = start_tensors(start) | {"goal": goal, "search": pack_task(task)}
+        return unpack_progress((await self._call(world, "plan", tensors, task.turns))["search"])
 
-    async def _unrolled(
-        self, world: World, verb: str, start: Start, actions: Floats, more: Tensors
-    ) -> tuple[Mapping[str, Floats], int]:
-        """Call an unrolled engine with actions padded to its horizon; what lies behind the caller's is cut off."""
-        horizon = actions.shape[1] // world.action.action_block
-        tensors: dict[str, NDArray[np.generic]] = {"context": start.latents, "actions": pad(actions, horizon, world)}
-        if start.action_history is not None:
-            tensors["action_history"] = start.action_history
-        return await self._call(world, verb, {**tensors, **more}), horizon
-
-    async def _call(self, world: World, verb: str, tensors: Tensors) -> Mapping[str, Floats]:
+    async def _call(self, world: World, verb: str, tensors: Tensors, turns: int = 0) -> Mapping[str, Any]:
         if self._unready is not None:
             raise Unavailable("the engines are not ready; try again shortly", retry_after_s=RETRY_AFTER_S)
-        answer = await self._coalescer(world, verb).call(tensors)
-        return {name: array.astype(np.float32, copy=False) for name, array in answer.items()}
+        return await self._coalescer(world, verb).call(tensors, turns)
 
     def _coalescer(self, world: World, verb: str) -> Coalescer:
         engine = world.engine(verb)
         if engine not in self._coalescers:
             served = self._discovery.served.get(world.name)
             observe = self._metrics.batch_size.labels(engine).observe
-            max_batch = 1 if served is None else served.max_batch[verb]
+            max_batch = 1 if served is None else min(served.max_batch[verb], MAX_BATCH.get(verb, MAX_TRITON_BATCH))
 
             async def send(tensors: Tensors) -> Tensors:
                 return await self._infer(engine, verb, tensors)
@@ -161,6 +155,12 @@ class TritonBackend:
             log.info("serving worlds: %s", ", ".join(found.served) or "none")
         self._discovery = found
         self._unready = None if found.served else "no world is served: " + ("; ".join(found.problems) or "none found")
+
+
+def start_tensors(start: Start) -> dict[str, NDArray[np.generic]]:
+    """Inputs that say where a rollout starts."""
+    history = {} if start.action_history is None else {"action_history": start.action_history}
+    return {"context": start.latents, **history}
 
 
 def pad(actions: Floats, horizon: int, world: World) -> Floats:

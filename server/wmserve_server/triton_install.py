@@ -2,7 +2,7 @@
 
     triton_home/                            folder/ (one server's own, temporary)
      |- nvidia_pytriton.libs/                |- backends/python/        backend, stub of this Python
-     `- pytriton/tritonserver/               |- backends/wmserve_onnx/  our engine runner
+     `- pytriton/tritonserver/               |- backends/wmserve_onnx/  our engine runner, planner
          |- bin/tritonserver                 `- lib/                    libpython, if it needs to be found
          |- backends/python/
          `- python_backend_stubs/3.x/
@@ -21,6 +21,7 @@ from pathlib import Path
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 RUNNERS = Path(__file__).parent / "triton_backends"
+PLANNER = Path(__file__).parent / "planner"
 INSTALL = "python -m pip install --no-deps --target .triton nvidia-pytriton==0.7.0"
 
 
@@ -78,7 +79,9 @@ def lay_out(install: TritonInstall, folder: Path) -> None:
     """Put backends and libpython where :func:`environment` and ``--backend-directory`` point."""
     shutil.copytree(install.server / "backends" / "python", folder / "backends" / "python")
     shutil.copy2(install.stub, folder / "backends" / "python")
-    shutil.copytree(RUNNERS, folder / "backends", dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    sources = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(RUNNERS, folder / "backends", dirs_exist_ok=True, ignore=sources)
+    shutil.copytree(PLANNER, folder / "backends" / "wmserve_onnx" / "planner", ignore=sources)
     (folder / "lib").mkdir()
     library = libpython()
     if library is not None:

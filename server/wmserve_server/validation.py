@@ -13,6 +13,7 @@ from wmserve_server.images import check_size, decode
 from wmserve_server.json_arrays import AnyArray
 from wmserve_server.messages import ActionLimits, Observations
 from wmserve_server.planner import Limits
+from wmserve_server.planner.goal import ReadoutGoal
 
 BOUND_SLACK = 1e-5
 """Part of an axis' range by which float32 rounding may overstep a bound."""
@@ -120,3 +121,18 @@ def limits(asked: ActionLimits, world: World) -> Limits:
         previous = within_bounds(floats(asked.previous_action, width, "limits.previous_action"), world, "limits")
         previous = np.clip(previous, low, high)
     return Limits(low, high, rate, previous)
+
+
+def readout_goal(values: dict[str, float], world: World) -> ReadoutGoal:
+    """Look the named readouts up in the world; values outside a readout's range are refused."""
+    names = [readout.name for readout in world.readouts]
+    for name, value in values.items():
+        if name not in names:
+            raise InvalidArgument(f"unknown readout; world {world.name} has {', '.join(names)}", field="goal.readouts")
+        readout = world.readouts[names.index(name)]
+        if not readout.low <= value <= readout.high:
+            bounds = f"[{readout.low:g}, {readout.high:g}] {readout.unit}"
+            raise InvalidArgument(f"{name} must be within {bounds}", field="goal.readouts")
+    columns = tuple(names.index(name) for name in values)
+    ranges = [world.readouts[column].high - world.readouts[column].low for column in columns]
+    return ReadoutGoal(columns, np.array(list(values.values()), np.float32), np.array(ranges, np.float32))

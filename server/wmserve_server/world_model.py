@@ -16,13 +16,13 @@ from wmserve.world import World
 
 from wmserve_server import messages as m
 from wmserve_server import planning, validation
-from wmserve_server.admission import Admission
+from wmserve_server.admission import Admission, weight
 from wmserve_server.backend import Backend, Encoded, Floats, Start
 from wmserve_server.errors import BackendFault, DeadlineExceeded, WorldNotFound
 from wmserve_server.json_arrays import AnyArray
 from wmserve_server.latents import LatentsStore
 from wmserve_server.metrics import Metrics
-from wmserve_server.planner import Plan
+from wmserve_server.planner import Best, State
 
 
 class WorldModel:
@@ -75,7 +75,8 @@ class WorldModel:
         """Predict what candidate actions will do."""
         world = self.world(request.world)
         actions = validation.candidates(request.actions, world)
-        with self._admission.admit():
+        model_steps = actions.shape[0] * actions.shape[1] // world.action.action_block
+        with self._admission.admit(weight(model_steps)):
             async with self._time_limit(request.timeout_ms):
                 start, _ = await self._start(world, request.context)
                 rolled = await self._backend.rollout(world, start, actions)
@@ -91,31 +92,32 @@ class WorldModel:
         """Search for the actions that bring the goal about."""
         started = perf_counter()
         world = self.world(request.world)
-        problem = planning.problem(request, world, started)
-        with self._admission.admit():
+        asked = planning.resolve(request, world, started)
+        with self._admission.admit(weight(asked.model_steps)):
             async with self._time_limit(None):
                 (start, latents_id), (goal, goal_latents_id) = await asyncio.gather(
                     self._start(world, request.context), self._goal(world, request.goal)
                 )
             encoded = perf_counter()
-            evaluator = planning.Evaluator(self._backend, problem, start, goal)
-            plan = await evaluator.run()
-        expected = evaluator.expected()
-        must_be_finite(expected.readouts, expected.disagreement)
-        self._observe_plan(problem, plan, expected)
+            searched = await planning.run(self._backend, asked, start, goal)
+        state, best = searched.state, searched.state.best
+        assert best is not None, "a search runs at least one iteration"
+        assert state.stop_reason is not None, "it is over"
+        must_be_finite(*best.details.values())
+        self._observe_plan(world, asked.problem.settings.algorithm, state, best)
         return m.PlanResponse(
-            actions=plan.actions,
-            cost=plan.cost,
-            cost_per_iteration=plan.cost_per_iteration,
-            iterations=plan.iterations,
-            stop_reason=plan.stop_reason.value,
-            readouts=expected.readouts,
-            disagreement=expected.disagreement,
-            goal_distance=expected.goal_distance,
-            seed=problem.seed,
+            actions=best.actions,
+            cost=best.cost,
+            cost_per_iteration=state.cost_per_iteration,
+            iterations=state.iterations,
+            stop_reason=state.stop_reason.value,
+            readouts=best.details["readouts"],
+            disagreement=best.details["disagreement"],
+            goal_distance=best.details["goal_distance"],
+            seed=asked.problem.seed,
             latents_id=latents_id,
             goal_latents_id=goal_latents_id,
-            timing=timing(started, encoded, evaluator.waited_s),
+            timing=timing(started, encoded, searched.spent),
             digests=world.digests,
         )
 
@@ -162,11 +164,11 @@ class WorldModel:
         self._metrics.latents_kept.set(len(self._store))
         return latents_id
 
-    def _observe_plan(self, problem: planning.Problem, plan: Plan, expected: planning.Expected) -> None:
-        world = problem.world.name
-        self._metrics.observe_disagreement("plan", world, expected.disagreement[None])
-        self._metrics.plan_iterations.labels(world, problem.settings.algorithm).observe(plan.iterations)
-        self._metrics.plan_stops.labels(world, plan.stop_reason.value).inc()
+    def _observe_plan(self, world: World, algorithm: str, state: State, best: Best) -> None:
+        assert state.stop_reason is not None
+        self._metrics.observe_disagreement("plan", world.name, best.details["disagreement"][None])
+        self._metrics.plan_iterations.labels(world.name, algorithm).observe(state.iterations)
+        self._metrics.plan_stops.labels(world.name, state.stop_reason.value).inc()
 
     def _time_limit(self, timeout_ms: int | None) -> AbstractAsyncContextManager[None]:
         return time_limit(self._default_timeout_s if timeout_ms is None else timeout_ms / 1000)
@@ -182,14 +184,13 @@ async def time_limit(seconds: float) -> AsyncIterator[None]:
         raise DeadlineExceeded(f"no answer within {seconds * 1000:.0f} ms") from None
 
 
-def timing(started: float, encoded: float, waited_s: float) -> m.PlanTiming:
+def timing(started: float, encoded: float, spent: planning.Spent) -> m.PlanTiming:
     """Where the time went, from the clock's readings at the start and after encoding."""
-    ended = perf_counter()
     return m.PlanTiming(
         encode_ms=(encoded - started) * 1000,
-        cost_ms=waited_s * 1000,
-        search_ms=(ended - encoded - waited_s) * 1000,
-        total_ms=(ended - started) * 1000,
+        cost_ms=spent.cost_s * 1000,
+        search_ms=spent.search_s * 1000,
+        total_ms=(perf_counter() - started) * 1000,
     )
 
 

@@ -26,7 +26,7 @@ Arrays = dict[str, NDArray[Any]]
 def embedded(repository: Path = REPOSITORY, ready_timeout_s: float = 60.0) -> EmbeddedTriton:
     """A Triton that is not started yet."""
     home = ROOT / ".triton"
-    return EmbeddedTriton(EmbeddedOptions(repository, home if home.exists() else None, 1, ready_timeout_s))
+    return EmbeddedTriton(EmbeddedOptions(repository, home if home.exists() else None, 2, ready_timeout_s))
 
 
 @asynccontextmanager

@@ -117,8 +117,8 @@ async def test_the_terminals_interrupt_does_not_reach_triton(triton: EmbeddedTri
 async def test_engines_are_told_their_threads_and_listen_on_loopback_only(triton: EmbeddedTriton) -> None:
     """What the options say is what the process has."""
     environment = Path(f"/proc/{triton.pid}/environ").read_bytes().split(b"\0")
-    assert b"WMSERVE_TRITON_THREADS=1" in environment
-    assert b"OMP_NUM_THREADS=1" in environment
+    assert b"WMSERVE_TRITON_THREADS=2" in environment
+    assert b"OMP_NUM_THREADS=2" in environment
     assert triton.grpc_address.startswith("127.0.0.1:")
 
 

@@ -23,7 +23,7 @@ from tests.conftest import ROOT
 from tests.export import linear_world
 from tests.export.conftest import Exported
 
-VERBS = ("encode", "rollout", "cost")
+VERBS = ("encode", "rollout", "plan")
 
 
 def read_config(repository: Path, model: str) -> triton.ModelConfig:
@@ -95,7 +95,7 @@ from tests.export import linear_world
 from wmserve_export import contract, engines, onnx_graphs
 checkpoint = Path(sys.argv[1])
 print(contract.checkpoint_digest(checkpoint))
-print(contract.digest(onnx_graphs.export_engine(linear_world.load(checkpoint), engines.Engine("cost", 2))))
+print(contract.digest(onnx_graphs.export_engine(linear_world.load(checkpoint), engines.Engine("plan", 2))))
 """
 
 
@@ -106,7 +106,7 @@ def test_exporting_twice_gives_the_same_bytes(exported: Exported, tmp_path: Path
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
     again = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
     digests = read_world(exported.repository, "linear").digests
-    assert again.split() == [digests.checkpoint, digests.engines["cost/horizon_2.onnx"]]
+    assert again.split() == [digests.checkpoint, digests.engines["plan/horizon_2.onnx"]]
 
 
 def test_engines_say_nothing_of_the_machine_that_made_them(exported: Exported) -> None:

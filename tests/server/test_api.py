@@ -181,7 +181,7 @@ def test_plan(algorithm: str, http: httpx.Client) -> None:
     assert answer["goal_distance"][-1] < answer["goal_distance"][0]
     assert answer["digests"] == world["digests"]
     parts = answer["timing"]
-    assert parts["total_ms"] == pytest.approx(parts["encode_ms"] + parts["cost_ms"] + parts["search_ms"], abs=0.1)
+    assert parts["total_ms"] >= parts["encode_ms"] + parts["cost_ms"] + parts["search_ms"]
 
 
 def test_plan_towards_readouts(http: httpx.Client) -> None:

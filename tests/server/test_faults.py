@@ -54,7 +54,7 @@ def test_engine_that_answers_nan_never_makes_a_plan(tmp_path: Path) -> None:
     """NaN from the cost engine is a 502 with a reason; what other engines answer is still served."""
     repository = tmp_path / "repository"
     shutil.copytree(REPOSITORY, repository)
-    break_engine(repository, "cost/horizon_5.onnx")
+    break_engine(repository, "plan/horizon_5.onnx")
     with running(tmp_path / "log", model_repository=str(repository)) as server:
         server.wait_ready()
         answer = httpx.post(f"{server.http}/v1/plan", json=plan_body(), timeout=30)
@@ -68,15 +68,15 @@ def test_engine_that_answers_nan_never_makes_a_plan(tmp_path: Path) -> None:
 def test_world_is_served_whole_or_not_at_all(tmp_path: Path) -> None:
     """A world without its cost engine is not served, readiness says why; when the engine comes, so does the world."""
     repository = tmp_path / "repository"
-    shutil.copytree(REPOSITORY, repository, ignore=shutil.ignore_patterns(f"{WORLD}_cost"))
+    shutil.copytree(REPOSITORY, repository, ignore=shutil.ignore_patterns(f"{WORLD}_plan"))
     with running(tmp_path / "log", model_repository=str(repository)) as server:
         deadline = time.monotonic() + 60
-        while "cost" not in server.get("/readyz")[1] and time.monotonic() < deadline:
+        while "plan" not in server.get("/readyz")[1] and time.monotonic() < deadline:
             time.sleep(0.1)
-        assert server.get("/readyz") == (503, f"no world is served: world {WORLD} has no ready engine for cost")
+        assert server.get("/readyz") == (503, f"no world is served: world {WORLD} has no ready engine for plan")
         refused = httpx.post(f"{server.http}/v1/plan", json=plan_body(), timeout=30)
         assert (refused.status_code, refused.json()["reason"]) == (404, "world_not_found")
-        shutil.copytree(REPOSITORY / f"{WORLD}_cost", repository / f"{WORLD}_cost")
+        shutil.copytree(REPOSITORY / f"{WORLD}_plan", repository / f"{WORLD}_plan")
         server.wait_ready(60)
         assert httpx.post(f"{server.http}/v1/plan", json=plan_body(), timeout=30).status_code == 200
 
@@ -90,4 +90,4 @@ def test_missing_repository_is_said_at_once(tmp_path: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def _needs_the_reference_world() -> None:
-    assert (REPOSITORY / f"{WORLD}_cost").is_dir(), "model_repository/ lacks the reference world; run make export"
+    assert (REPOSITORY / f"{WORLD}_plan").is_dir(), "model_repository/ lacks the reference world; run make export"

@@ -1,12 +1,29 @@
-"""Sampling-based planning over a cost function, and nothing else: no world, no wire, no Triton.
+"""Sampling-based planning over a cost function. Numpy alone: it runs in the gateway and beside the engines.
 
-search(cost, problem, settings, seed)
+search(cost, problem)
   |- shaping    samples -> candidates a controller may execute (held, bounded, rate limited)
   |- algorithms Cem, ICem, Mppi: propose samples, learn from their costs
-  `- search     the loop: iterations, deadline, convergence; keeps the best plan seen
+  |- search     the loop: iterations, deadline, convergence; keeps the best plan seen; can be interrupted and resumed
+  |- goal       the cost function of a world: what its cost engine says, added up
+  `- slices     a search that is under way, as bytes: how it travels to the engines and back
+
+The search is given a cost function and knows no more: no world, no wire, no Triton. Imports are relative, because the
+folder is copied to where the engines run, and wmserve is not installed there.
 """
 
-from wmserve_server.planner.search import Cost, Plan, Settings, StopReason, search
-from wmserve_server.planner.shaping import Limits, Shape
+from .search import Best, Cost, Problem, Settings, State, StopReason, advance, begin, search
+from .shaping import Limits, Shape
 
-__all__ = ["Cost", "Limits", "Plan", "Settings", "Shape", "StopReason", "search"]
+__all__ = [
+    "Best",
+    "Cost",
+    "Limits",
+    "Problem",
+    "Settings",
+    "Shape",
+    "State",
+    "StopReason",
+    "advance",
+    "begin",
+    "search",
+]

@@ -5,7 +5,7 @@ et al. 2020, arXiv 2008.06389: coloured noise, kept elites, shrinking population
 exponentially weighted mean). All sample around a mean `[K, A]` that is itself the first candidate.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -23,9 +23,9 @@ TEMPERATURE = 0.1
 """MPPI: temperature, in units of the standard deviation of a population's costs."""
 
 
-@dataclass
-class State:
-    """Where a search stands: mean and standard deviation `[K, A]`, and elites kept from the last population."""
+@dataclass(frozen=True)
+class Distribution:
+    """What populations are drawn from: mean and standard deviation `[K, A]`, and elites kept from the last one."""
 
     mean: Floats
     std: Floats
@@ -35,9 +35,9 @@ class State:
 class Algorithm(Protocol):
     """Proposes populations and learns from them."""
 
-    def propose(self, state: State, rng: np.random.Generator, iteration: int) -> Floats: ...
+    def propose(self, around: Distribution, rng: np.random.Generator, iteration: int) -> Floats: ...
 
-    def learn(self, state: State, knots: Floats, costs: Floats) -> State: ...
+    def learn(self, around: Distribution, knots: Floats, costs: Floats) -> Distribution: ...
 
 
 @dataclass(frozen=True)
@@ -47,20 +47,19 @@ class Gaussian:
     candidate_count: int
     elite_count: int
 
-    def propose(self, state: State, rng: np.random.Generator, iteration: int) -> Floats:
+    def propose(self, around: Distribution, rng: np.random.Generator, iteration: int) -> Floats:
         """Draw `[S, K, A]`; the first candidate is the mean itself."""
         del iteration
-        return around(state, rng.standard_normal((self.candidate_count, *state.mean.shape), dtype=np.float32))
+        return drawn(around, rng.standard_normal((self.candidate_count, *around.mean.shape), dtype=np.float32))
 
 
 class Cem(Gaussian):
     """Cross-entropy method: the next population is drawn around the elites."""
 
-    def learn(self, state: State, knots: Floats, costs: Floats) -> State:
+    def learn(self, around: Distribution, knots: Floats, costs: Floats) -> Distribution:
         """Fit mean and standard deviation to the elites."""
-        del state
-        elites = knots[np.argsort(costs, kind="stable")[: self.elite_count]]
-        return State(elites.mean(axis=0), elites.std(axis=0))
+        del around
+        return fitted(best_of(knots, costs, self.elite_count))
 
 
 @dataclass(frozen=True)
@@ -70,27 +69,26 @@ class ICem:
     candidate_count: int
     elite_count: int
 
-    def propose(self, state: State, rng: np.random.Generator, iteration: int) -> Floats:
+    def propose(self, around: Distribution, rng: np.random.Generator, iteration: int) -> Floats:
         """Draw `[S, K, A]` with S shrinking by iteration; kept elites take the last places."""
         count = max(2 * self.elite_count, round(self.candidate_count / SHRINK**iteration))
         count = min(count, self.candidate_count)
-        knots = around(state, coloured(rng, (count, *state.mean.shape)))
-        if state.kept.shape[0]:
-            knots[count - state.kept.shape[0] :] = state.kept
+        knots = drawn(around, coloured(rng, (count, *around.mean.shape)))
+        if around.kept.shape[0]:
+            knots[count - around.kept.shape[0] :] = around.kept
         return knots
 
-    def learn(self, state: State, knots: Floats, costs: Floats) -> State:
+    def learn(self, around: Distribution, knots: Floats, costs: Floats) -> Distribution:
         """Fit mean and standard deviation to the elites, and keep some of them."""
-        del state
-        elites = knots[np.argsort(costs, kind="stable")[: self.elite_count]]
-        kept = elites[: max(1, int(KEPT_FRACTION * self.elite_count))]
-        return State(elites.mean(axis=0), elites.std(axis=0), kept)
+        del around
+        elites = best_of(knots, costs, self.elite_count)
+        return replace(fitted(elites), kept=elites[: max(1, int(KEPT_FRACTION * self.elite_count))])
 
 
 class Mppi(Gaussian):
     """Path integral: the mean moves to the exponentially weighted candidates; the spread shrinks with theirs."""
 
-    def learn(self, state: State, knots: Floats, costs: Floats) -> State:
+    def learn(self, around: Distribution, knots: Floats, costs: Floats) -> Distribution:
         """Weigh candidates by ``exp(-(cost - min) / (TEMPERATURE * std))``, elites only."""
         order = np.argsort(costs, kind="stable")[: self.elite_count]
         scale = TEMPERATURE * float(costs.std()) + 1e-9
@@ -99,13 +97,23 @@ class Mppi(Gaussian):
         mean = (weights * knots[order]).sum(axis=0)
         std = np.sqrt((weights * (knots[order] - mean) ** 2).sum(axis=0))
         # A single heavy candidate must not end the search: half of the spread stays.
-        return State(mean.astype(np.float32), np.maximum(std, state.std / 2).astype(np.float32))
+        return Distribution(mean.astype(np.float32), np.maximum(std, around.std / 2).astype(np.float32))
 
 
-def around(state: State, noise: Floats) -> Floats:
+def best_of(knots: Floats, costs: Floats, count: int) -> Floats:
+    """The cheapest knots `[count, K, A]`, in order; ties go to the earlier."""
+    return knots[np.argsort(costs, kind="stable")[:count]]
+
+
+def fitted(elites: Floats) -> Distribution:
+    """Mean and standard deviation of elites; the sample's, as LeWM's released solver takes it."""
+    return Distribution(elites.mean(axis=0), elites.std(axis=0, ddof=min(1, len(elites) - 1)))
+
+
+def drawn(around: Distribution, noise: Floats) -> Floats:
     """Scale and shift unit noise `[S, K, A]`; the first candidate becomes the mean."""
-    knots = state.mean + state.std * noise
-    knots[0] = state.mean
+    knots = around.mean + around.std * noise
+    knots[0] = around.mean
     return knots
 
 

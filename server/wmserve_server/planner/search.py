@@ -1,27 +1,30 @@
 """The loop of a search: propose, shape, score, learn; stop in time and keep the best plan seen.
 
-The cost function is awaited once an iteration with every candidate; what it stands for is its own business.
+A search is a sequence of states. :func:`advance` takes a state some iterations further and may be called again with
+what it returned, here or in another process: noise is drawn from the seed and the number of the iteration, so a plan
+does not depend on where its search was interrupted. What the cost function stands for is its own business.
+
 The plan returned is the best candidate that was scored, so the cost reported is the cost of these actions and
 never rises from one iteration to the next.
 """
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wmserve_server.planner.algorithms import ALGORITHMS, State
-from wmserve_server.planner.shaping import Limits, Shape, expand, knots_of
+from .algorithms import ALGORITHMS, Distribution
+from .shaping import Limits, Shape, expand, knots_of
 
 Floats = NDArray[np.float32]
-Cost = Callable[[Floats], Awaitable[Floats]]
-"""Scores candidates `[S, N, A]`, environment units: costs `[S]`, lower is better, finite."""
-
-CONVERGED_STD = 1e-3
-"""A search has converged when no knot's standard deviation is over this fraction of its axis' range."""
+Details = Mapping[str, Floats]
+"""What else is known of candidates, `[S, ...]` each; of the best one it comes with the plan."""
+Cost = Callable[[Floats], tuple[Floats, Details]]
+"""Scores candidates `[S, N, A]`, environment units: costs `[S]`, lower is better, finite; and details."""
 
 
 class StopReason(Enum):
@@ -34,24 +37,45 @@ class StopReason(Enum):
 
 @dataclass(frozen=True)
 class Settings:
-    """How to search; counts >= 1, ``initial_std`` a fraction of each axis' range, ``deadline`` on `perf_counter`."""
+    """How to search; counts >= 1, ``initial_std`` and ``converged_std`` fractions of each axis' range."""
 
     algorithm: str
     candidate_count: int
     iterations: int
     elite_count: int
     initial_std: float
-    deadline: float | None = None
+    converged_std: float = 1e-3
+    """The search has converged when no knot's standard deviation is over this."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The best candidate: actions `[N, A]` and its cost, and how the search went."""
+class Problem:
+    """What to search and how; equal problems have equal plans."""
+
+    shape: Shape
+    limits: Limits
+    settings: Settings
+    seed: int
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best candidate seen: actions `[N, A]`, its cost, and what the cost function said of it."""
 
     actions: Floats
     cost: float
-    cost_per_iteration: tuple[float, ...]
-    stop_reason: StopReason
+    details: Details = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a search is: where it looks next, the best so far, the best cost by the end of each iteration."""
+
+    around: Distribution
+    best: Best | None = None
+    cost_per_iteration: tuple[float, ...] = ()
+    stop_reason: StopReason | None = None
+    """None while there is more to do."""
 
     @property
     def iterations(self) -> int:
@@ -59,31 +83,44 @@ class Plan:
         return len(self.cost_per_iteration)
 
 
-async def search(
-    cost: Cost, shape: Shape, limits: Limits, settings: Settings, seed: int, warm_start: Floats | None = None
-) -> Plan:
-    """Minimise ``cost`` over action sequences; equal arguments give equal plans. ``warm_start`` is `[M, A]`, M <= N."""
-    algorithm = ALGORITHMS[settings.algorithm](settings.candidate_count, settings.elite_count)
-    rng = np.random.Generator(np.random.PCG64(seed))
-    state = initial_state(shape, limits, settings.initial_std, warm_start)
-    best: Plan | None = None
-    for iteration in range(settings.iterations):
-        started = perf_counter()
-        candidates = expand(algorithm.propose(state, rng, iteration), shape, limits)
-        costs = await cost(candidates)
-        best = keep_best(best, candidates, costs)
-        # What was scored is the shaped candidate, so that is what the search learns from.
-        state = algorithm.learn(state, held_knots(candidates, shape), costs)
-        if (reason := stop_reason(settings, state, limits, iteration, perf_counter() - started)) is not None:
-            return replace(best, stop_reason=reason)
-    assert best is not None, "settings.iterations >= 1"
-    return best
-
-
-def initial_state(shape: Shape, limits: Limits, initial_std: float, warm_start: Floats | None) -> State:
-    """Start at the warm start, else in the middle of the bounds, as wide as ``initial_std`` says."""
+def begin(problem: Problem, warm_start: Floats | None = None) -> State:
+    """Start at the warm start `[M, A]`, M <= N, else in the middle of the bounds, as wide as ``initial_std`` says."""
+    shape, limits = problem.shape, problem.limits
     mean = np.tile(limits.center, (shape.knots, 1)) if warm_start is None else knots_of(warm_start, shape)
-    return State(mean.astype(np.float32), np.tile(limits.span * np.float32(initial_std), (shape.knots, 1)))
+    std = np.tile(limits.span * np.float32(problem.settings.initial_std), (shape.knots, 1))
+    return State(Distribution(mean.astype(np.float32), std))
+
+
+def advance(
+    cost: Cost, problem: Problem, state: State, slice_s: float = math.inf, left_s: float | None = None
+) -> State:
+    """Search on until it is over, or ``slice_s`` seconds have passed; at least one iteration.
+
+    ``left_s`` seconds from now is the deadline, if there is one: an iteration is begun only if it can end in time,
+    judged by the last.
+    """
+    algorithm = ALGORITHMS[problem.settings.algorithm](problem.settings.candidate_count, problem.settings.elite_count)
+    started = before = perf_counter()
+    while state.stop_reason is None:
+        rng = np.random.default_rng((problem.seed, state.iterations))
+        candidates = expand(algorithm.propose(state.around, rng, state.iterations), problem.shape, problem.limits)
+        costs, details = cost(candidates)
+        # What was scored is the shaped candidate, so that is what the search learns from.
+        around = algorithm.learn(state.around, held_knots(candidates, problem.shape), costs)
+        best = keep_best(state.best, candidates, costs, details)
+        state = State(around, best, (*state.cost_per_iteration, best.cost))
+        now = perf_counter()
+        late = left_s is not None and now - started + (now - before) > left_s
+        state = replace(state, stop_reason=stop_reason(problem, state, late))
+        if now - started >= slice_s:
+            break
+        before = now
+    return state
+
+
+def search(cost: Cost, problem: Problem, warm_start: Floats | None = None) -> State:
+    """Minimise ``cost`` in one go; equal arguments give equal plans."""
+    return advance(cost, problem, begin(problem, warm_start))
 
 
 def held_knots(candidates: Floats, shape: Shape) -> Floats:
@@ -93,25 +130,21 @@ def held_knots(candidates: Floats, shape: Shape) -> Floats:
     return candidates.reshape(len(candidates), shape.knots, shape.hold_steps, shape.action_dim).mean(axis=2)
 
 
-def keep_best(best: Plan | None, candidates: Floats, costs: Floats) -> Plan:
+def keep_best(best: Best | None, candidates: Floats, costs: Floats, details: Details) -> Best:
     """The better of the best so far and this population's best; ties go to the earlier."""
     index = int(np.argmin(costs))
-    history = () if best is None else best.cost_per_iteration
     if best is not None and best.cost <= costs[index]:
-        return replace(best, cost_per_iteration=(*history, best.cost))
-    value = float(costs[index])
-    return Plan(candidates[index].copy(), value, (*history, value), StopReason.ITERATIONS)
+        return best
+    rows = {name: array[index].copy() for name, array in details.items()}
+    return Best(candidates[index].copy(), float(costs[index]), rows)
 
 
-def stop_reason(
-    settings: Settings, state: State, limits: Limits, iteration: int, iteration_s: float
-) -> StopReason | None:
+def stop_reason(problem: Problem, state: State, late: bool) -> StopReason | None:
     """Say why to stop after this iteration, if there is a reason."""
-    if iteration + 1 == settings.iterations:
+    if state.iterations >= problem.settings.iterations:
         return StopReason.ITERATIONS
-    # Another iteration is begun only if it can end in time, judged by the one just run.
-    if settings.deadline is not None and perf_counter() + iteration_s > settings.deadline:
+    if late:
         return StopReason.DEADLINE
-    if np.all(state.std <= CONVERGED_STD * np.maximum(limits.span, 1e-12)):
+    if np.all(state.around.std <= problem.settings.converged_std * np.maximum(problem.limits.span, 1e-12)):
         return StopReason.CONVERGED
     return None

@@ -1,12 +1,19 @@
 """Runs a world's ONNX engines inside Triton: a python-based backend, shared by all models that name it.
 
 It reads the engines of one verb from the model's version folder and refuses them when they are not those of the
-contract in the model's parameters. It knows tensors by the names in ``config.pbtxt``, and nothing of what they mean.
+contract in the model's parameters.
 
-Each row of a batch is run by itself. Kernels pick their order of summation by the size of a batch, so this is what
-makes an answer the same, bit for bit, whatever it travelled with; it costs next to nothing (loadtest/results).
+    encode, rollout   tensors -> engine -> tensors, by the names in ``config.pbtxt``
+    plan              a search that is under way -> some iterations of it over the cost engine -> the same, further on
 
-Only the standard library, numpy and onnxruntime: wmserve is not importable here, nor in NVIDIA's container.
+The search runs here because a hop between processes takes longer than scoring a population of a small world.
+
+Each row of a batch is run by itself, rows side by side on one thread each, a single row on all threads. Kernels pick
+their order of summation by the size of a batch, but not by the number of threads, so this is what makes an answer the
+same, bit for bit, whatever it travelled with; it costs next to nothing (loadtest/results).
+
+Only the standard library, numpy, onnxruntime and the planner, which is copied beside this file: wmserve is not
+importable in NVIDIA's container.
 """
 
 import ctypes
@@ -14,8 +21,11 @@ import hashlib
 import json
 import os
 import re
+import sys
 import threading
 import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +33,24 @@ import numpy as np
 import onnxruntime as ort
 import triton_python_backend_utils as pb_utils
 
+sys.path.insert(0, str(Path(__file__).parent))
+from planner import advance, slices
+
 Array = np.ndarray[Any, Any]
 Tensors = dict[str, Array]
+Run = Callable[[Tensors], list[Array]]
+"""Runs one row, whose batch axis is 1; returns the outputs in the order of ``config.pbtxt``."""
 
 CONTRACT_PARAMETER = "wmserve_world"
-THREADS_VARIABLE = "WMSERVE_TRITON_THREADS"
+THREADS = int(os.environ.get("WMSERVE_TRITON_THREADS", "1"))
+COST_OUTPUTS = ["goal_distance", "disagreement", "readouts"]
 PARENT_POLL_S = 0.5
 
 
-def session(model: bytes) -> ort.InferenceSession:
+def session(model: bytes, threads: int) -> ort.InferenceSession:
     """An engine pinned to its threads, which sleep while they wait: spinning would burn a laptop's core."""
     options = ort.SessionOptions()
-    options.intra_op_num_threads = int(os.environ.get(THREADS_VARIABLE, "1"))
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3  # errors
@@ -72,6 +88,45 @@ def to_tensor(name: str, array: Array) -> Any:
     return pb_utils.Tensor.from_dlpack(name, capsule)
 
 
+class Engine:
+    """One verb's ONNX files, by the environment steps `N` that they are unrolled to; None for one that is not."""
+
+    def __init__(self, files: Mapping[int | None, bytes], threads: int) -> None:
+        self.sessions = {steps: session(model, threads) for steps, model in files.items()}
+
+    def run(self, tensors: Tensors, outputs: list[str]) -> list[Array]:
+        """Run the file that is unrolled to as many steps as there are actions."""
+        steps = tensors["actions"].shape[2] if "actions" in tensors else None
+        if steps not in self.sessions:
+            raise ValueError(f"no engine is unrolled to {steps} environment steps, only to {list(self.sessions)}")
+        answer: list[Array] = self.sessions[steps].run(outputs, tensors)
+        return answer
+
+    def search(self, tensors: Tensors, action_block: int) -> list[Array]:
+        """Take a search further; its candidates are padded to the engine's horizon, and what lies behind is cut off."""
+        fixed = {name: array for name, array in tensors.items() if name != "search"}
+        task = slices.unpack_task(tensors["search"])
+        wanted = task.problem.shape.steps
+        steps = min(size for size in self.sessions if size is not None and size >= wanted)
+        spent = 0.0
+
+        def cost(candidates: Array) -> tuple[Array, Mapping[str, Array]]:
+            nonlocal spent
+            began = time.perf_counter()
+            actions = np.pad(candidates, ((0, 0), (0, steps - wanted), (0, 0)), mode="edge")
+            scored = self.sessions[steps].run(COST_OUTPUTS, {**fixed, "actions": actions[None]})
+            kept = {
+                name: array[0, :, : wanted // action_block] for name, array in zip(COST_OUTPUTS, scored, strict=True)
+            }
+            spent += time.perf_counter() - began
+            return task.goal(kept)
+
+        began = time.perf_counter()
+        state = advance(cost, task.problem, task.state, task.slice_s, task.left_s)
+        progress = slices.Progress(state, spent, time.perf_counter() - began - spent)
+        return [slices.pack_progress(progress)[None]]
+
+
 class TritonPythonModel:
     """One Triton model: the engines of one verb of one world."""
 
@@ -80,40 +135,68 @@ class TritonPythonModel:
         threading.Thread(target=follow, args=(os.getppid(),), daemon=True).start()
         config = json.loads(args["model_config"])
         world = json.loads(config["parameters"][CONTRACT_PARAMETER]["string_value"])
-        prefix = args["model_name"].removeprefix(world["name"] + "_") + "/"
+        verb = args["model_name"].removeprefix(world["name"] + "_")
         folder = Path(args["model_repository"]) / args["model_version"]
-        self._outputs = [tensor["name"] for tensor in config["output"]]
-        self._engines = {
-            steps_of(key, world["action"]["action_block"]): session(verified(folder / key.removeprefix(prefix), digest))
+        files = {
+            steps_of(key, world["action"]["action_block"]): verified(folder / key.removeprefix(verb + "/"), digest)
             for key, digest in world["digests"]["engines"].items()
-            if key.startswith(prefix)
+            if key.startswith(verb + "/")
         }
-        if not self._engines:
+        if not files:
             raise RuntimeError(f"the contract of world {world['name']} has no engine for model {args['model_name']}")
+        self._outputs = [tensor["name"] for tensor in config["output"]]
+        self._alone = self._runner(verb, Engine(files, THREADS), world["action"]["action_block"])
+        self._beside = self._alone
+        if THREADS > 1:
+            self._beside = self._runner(verb, Engine(files, 1), world["action"]["action_block"])
+        self._pool = ThreadPoolExecutor(THREADS)
+
+    def _runner(self, verb: str, engine: Engine, action_block: int) -> Run:
+        if verb == "plan":
+            return lambda tensors: engine.search(tensors, action_block)
+        return lambda tensors: engine.run(tensors, self._outputs)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer each request by itself: one that fails does not take the others with it."""
-        return [self._answer(request) for request in requests]
-
-    def _answer(self, request: Any) -> Any:
-        tensors = {t.name(): np.from_dlpack(t) for t in request.inputs()}
-        try:
-            arrays = self._run(tensors)
-        except Exception as error:  # whatever the runtime raises belongs to this request alone
-            return pb_utils.InferenceResponse(error=pb_utils.TritonError(f"{type(error).__name__}: {error}"))
-        return pb_utils.InferenceResponse(list(map(to_tensor, self._outputs, arrays)))
-
-    def _run(self, tensors: Tensors) -> list[Array]:
-        """Run batched tensors `[B, ...]` row by row, and stack the answers."""
-        steps = tensors["actions"].shape[2] if "actions" in tensors else None
-        if steps not in self._engines:
-            raise ValueError(f"no engine is unrolled to {steps} environment steps, only to {list(self._engines)}")
-        rows = range(len(next(iter(tensors.values()))))
-        answers = [
-            self._engines[steps].run(self._outputs, {name: array[row : row + 1] for name, array in tensors.items()})
-            for row in rows
+        tensors = [{t.name(): np.from_dlpack(t) for t in request.inputs()} for request in requests]
+        counts = [len(next(iter(named.values()))) for named in tensors]
+        rows = [
+            {name: array[row : row + 1] for name, array in named.items()}
+            for named, count in zip(tensors, counts, strict=True)
+            for row in range(count)
         ]
-        return answers[0] if len(answers) == 1 else [np.concatenate(parts) for parts in zip(*answers, strict=True)]
+        answers = [attempt(self._alone, rows[0])] if len(rows) == 1 else list(self._pool.map(self._attempt, rows))
+        ends = np.cumsum(counts)
+        return [self._response(answers[end - count : end]) for count, end in zip(counts, ends, strict=True)]
+
+    def _attempt(self, row: Tensors) -> list[Array] | Exception:
+        return attempt(self._beside, row)
+
+    def _response(self, rows: list[list[Array] | Exception]) -> Any:
+        for row in rows:
+            if isinstance(row, Exception):
+                error = pb_utils.TritonError(f"{type(row).__name__}: {row}")
+                return pb_utils.InferenceResponse(error=error)
+        columns = [stack(parts) for parts in zip(*rows, strict=True)]
+        return pb_utils.InferenceResponse(list(map(to_tensor, self._outputs, columns)))
+
+
+def attempt(run: Run, row: Tensors) -> list[Array] | Exception:
+    """What a row answers, or what went wrong with it: that belongs to its request alone."""
+    try:
+        return run(row)
+    except Exception as error:  # whatever the runtime raises
+        return error
+
+
+def stack(parts: tuple[Array, ...]) -> Array:
+    """Rows as one batch; packed searches of different lengths are filled up to the longest."""
+    if len(parts) == 1:
+        return parts[0]
+    width = max(part.shape[1] for part in parts)
+    if any(part.shape[1] != width for part in parts):
+        parts = tuple(np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part in parts)
+    return np.concatenate(parts)
 
 
 def steps_of(key: str, action_block: int) -> int | None:
