@@ -15,15 +15,15 @@ from typing import Any
 import grpc
 import numpy as np
 from numpy.typing import NDArray
-from tritonclient.grpc import InferInput, InferRequestedOutput
 from tritonclient.grpc.aio import InferenceServerClient
-from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+from tritonclient.utils import InferenceServerException
 from wmserve.world import World
 
 from wmserve_server.backend import Encoded, Floats, Frames, Rolled, Start
 from wmserve_server.coalescing import Coalescer, Tensors
 from wmserve_server.discovery import Discovery, discover
 from wmserve_server.errors import BackendFault, Unavailable
+from wmserve_server.inference import InferenceClient
 from wmserve_server.metrics import Metrics
 from wmserve_server.planner.slices import Progress, Task, pack_task, unpack_progress
 
@@ -36,9 +36,9 @@ MAX_TRITON_BATCH = 64
 MAX_BATCH = {"plan": 2}
 """Slices of searches fill an engine for some milliseconds each: few together, so that nobody waits long."""
 OUTPUTS = {
-    "encode": ("latents", "readouts"),
-    "rollout": ("latents", "disagreement", "readouts"),
-    "plan": ("search",),
+    "encode": {"latents", "readouts"},
+    "rollout": {"latents", "disagreement", "readouts"},
+    "plan": {"search"},
 }
 
 
@@ -47,6 +47,7 @@ class TritonBackend:
 
     def __init__(self, address: str, metrics: Metrics) -> None:
         self._client = InferenceServerClient(address)
+        self._inference = InferenceClient(address)
         self._metrics = metrics
         self._coalescers: dict[str, Coalescer] = {}
         self._discovery = Discovery({}, ())
@@ -65,6 +66,7 @@ class TritonBackend:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._poller
         await self._client.close()
+        await self._inference.close()
 
     def worlds(self) -> Mapping[str, World]:
         """Worlds served now, by name."""
@@ -112,25 +114,18 @@ class TritonBackend:
         return self._coalescers[engine]
 
     async def _infer(self, engine: str, verb: str, tensors: Tensors) -> Tensors:
-        inputs = []
-        for name, array in tensors.items():
-            tensor = InferInput(name, array.shape, np_to_triton_dtype(array.dtype))
-            tensor.set_data_from_numpy(array)
-            inputs.append(tensor)
-        outputs = [InferRequestedOutput(name) for name in OUTPUTS[verb]]
         try:
-            result = await self._client.infer(engine, inputs, outputs=outputs, client_timeout=CALL_TIMEOUT_S)
-        except InferenceServerException as error:
+            answer = await self._inference.infer(engine, tensors, CALL_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
             raise self._translate(engine, error) from None
-        arrays = {name: result.as_numpy(name) for name in OUTPUTS[verb]}
-        if any(array is None for array in arrays.values()):
+        if not answer.keys() >= OUTPUTS[verb]:
             raise BackendFault("an engine left an output out")
-        return arrays
+        return answer
 
-    def _translate(self, engine: str, error: InferenceServerException) -> Exception:
+    def _translate(self, engine: str, error: grpc.aio.AioRpcError) -> Exception:
         """Say to callers what they can act on; the rest is for the log."""
-        log.warning("engine %s failed: %s", engine, error)
-        if error.status() in (str(grpc.StatusCode.UNAVAILABLE), str(grpc.StatusCode.DEADLINE_EXCEEDED)):
+        log.warning("engine %s failed: %s %s", engine, error.code().name, error.details())
+        if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
             self._unready = "Triton does not answer"
             self._poll_now.set()
             return Unavailable("the engines went away during the call; try again", retry_after_s=RETRY_AFTER_S)
