@@ -9,7 +9,7 @@ from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 from wmserve.world import CONTRACT_PARAMETER, World
 from wmserve_export.contract import checkpoint_digest
-from wmserve_export.families.conv_jepa import resize_weights
+from wmserve_export.families.images import resize_weights
 from wmserve_export.reference import collect, fit, goal_metric, train, verify
 
 import loadtest.evaluation  # noqa: F401  # lets stable-worldmodel import torchvision

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from wmserve_export.families.conv_jepa import reduce_frames
+from wmserve_export.families.images import reduce_frames
 from wmserve_export.reference import environment
 from wmserve_export.reference.environment import Floats, Ints
 

@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wmserve_export.families.conv_jepa import ConvJepa, load, reduce_frames
+from wmserve_export.families.conv_jepa import ConvJepa, load
+from wmserve_export.families.images import reduce_frames
 from wmserve_export.reference import environment
 from wmserve_export.reference.collect import ACTION_BLOCK, DEFAULT_DOOR, IMAGE_SIZE, TUNING_DOORS, TUNING_SEED, walk
 from wmserve_export.reference.environment import Floats, Ints
