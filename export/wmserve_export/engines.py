@@ -36,30 +36,32 @@ def engines(horizons: tuple[int, ...]) -> list[Engine]:
 
 
 def input_axes(config: FamilyConfig, verb: str, horizon: int | None) -> Mapping[str, Axes]:
-    """Inputs of a verb, in order; without a horizon `N` is free. `P` counts steps of the action history."""
-    frames, width = frames_axis(config), len(config.action.axes)
+    """Inputs of a verb, in order; without a horizon `N` is free. Rollouts start from `context_length` frames."""
+    width = len(config.action.axes)
     if verb == "encode":
-        return {"observations": ("B", frames, "h", "w", 3)}
-    axes: dict[str, Axes] = {"context": ("B", frames, config.latent_dim)}
+        return {"observations": ("B", frames_axis(config), "h", "w", 3)}
+    axes: dict[str, Axes] = {"context": ("B", config.context_length, config.latent_dim)}
     if verb == "plan":
         axes["goal"] = ("B", config.latent_dim)
     axes["actions"] = ("B", "S", "N" if horizon is None else horizon * config.action.action_block, width)
     if config.context_length > 1:
-        axes["action_history"] = ("B", "P", width)
+        axes["action_history"] = ("B", (config.context_length - 1) * config.action.action_block, width)
     return axes
 
 
 def output_axes(config: FamilyConfig, verb: str, horizon: int | None) -> Mapping[str, Axes]:
-    """Outputs of a verb, in order; without a horizon `H` is free."""
-    readouts = len(config.readouts)
-    if verb == "encode":
-        frames = frames_axis(config)
-        return {"latents": ("B", frames, config.latent_dim), "readouts": ("B", frames, readouts)}
-    path: Axes = ("B", "S", horizon or "H")
-    first = {"latents": (*path, config.latent_dim)} if verb == "rollout" else {"goal_distance": path}
-    return {**first, "disagreement": path, "readouts": (*path, readouts)}
+    """Outputs of a verb, in order; without a horizon `H` is free. A world without readouts has no such output.
+
+    Triton knows no axis of size 0.
+    """
+    path: Axes = ("B", frames_axis(config)) if verb == "encode" else ("B", "S", horizon or "H")
+    latents, readouts = (*path, config.latent_dim), (*path, len(config.readouts))
+    axes: dict[str, Axes] = {"goal_distance": path} if verb == "cost" else {"latents": latents}
+    if verb != "encode":
+        axes["disagreement"] = path
+    return {**axes, "readouts": readouts} if config.readouts else axes
 
 
 def frames_axis(config: FamilyConfig) -> str | int:
-    """`T`, where a world takes more than one frame."""
+    """`T` of an encoder; free where a world takes more than one frame."""
     return "T" if config.context_length > 1 else 1

@@ -50,7 +50,7 @@ class Examples:
         self, config: FamilyConfig, engine: Engine, sizes: Mapping[str, int], generator: torch.Generator
     ) -> dict[str, Tensor]:
         """Draw an engine's inputs: noise for frames, latents as above, actions anywhere within their bounds."""
-        sizes = {"T": config.context_length, "P": (config.context_length - 1) * config.action.action_block, **sizes}
+        sizes = {"T": config.context_length, **sizes}
         inputs: dict[str, Tensor] = {}
         for name, axes in input_axes(config, engine.verb, engine.horizon).items():
             shape = tuple(sizes[axis] if isinstance(axis, str) else axis for axis in axes)

@@ -4,7 +4,8 @@
     rollout   context, (action_history,) actions       -> latents, disagreement, readouts
     plan      context, (action_history,) goal, actions -> goal_distance, disagreement, readouts
 
-Latents of candidates stay inside ``plan``, the cost engine: what leaves it is what a planner adds up.
+Latents of candidates stay inside ``plan``, the cost engine: what leaves it is what a planner adds up. A world without
+readouts has no such output.
 """
 
 from collections.abc import Mapping
@@ -22,25 +23,27 @@ class Graph(nn.Module):
         super().__init__()
         self.family = family
 
+    def readouts(self, latents: Tensor) -> tuple[Tensor, ...]:
+        """Readouts of latents `[..., D]`, if the world has any."""
+        return (self.family.readout(latents),) if self.family.config.readouts else ()
+
 
 class EncodeGraph(Graph):
     """What state is this observation?"""
 
-    def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, observations: Tensor) -> tuple[Tensor, ...]:
         """Frames `[B, T, h, w, 3]` uint8 -> latents `[B, T, D]`, readouts `[B, T, R]`."""
         latents = self.family.encode(observations)
-        return latents, self.family.readout(latents)
+        return latents, *self.readouts(latents)
 
 
 class RolloutGraph(Graph):
     """What will happen if these actions are taken, and how sure is the model?"""
 
-    def forward(
-        self, context: Tensor, actions: Tensor, action_history: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, context: Tensor, actions: Tensor, action_history: Tensor | None = None) -> tuple[Tensor, ...]:
         """Context `[B, T, D]`, actions `[B, S, N, A]` -> `[B, S, H, D]`, `[B, S, H]`, `[B, S, H, R]`."""
         paths = self.family.predict(context, with_history(actions, action_history))
-        return paths.mean(dim=2), disagreement(paths), self.family.readout(paths).mean(dim=2)
+        return paths.mean(dim=2), disagreement(paths), *mean_of_members(self.readouts(paths))
 
 
 class CostGraph(Graph):
@@ -48,17 +51,25 @@ class CostGraph(Graph):
 
     def forward(
         self, context: Tensor, goal: Tensor, actions: Tensor, action_history: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         """Context `[B, T, D]`, goal `[B, D]`, actions `[B, S, N, A]` -> `[B, S, H]`, `[B, S, H]`, `[B, S, H, R]`."""
         paths = self.family.predict(context, with_history(actions, action_history))
-        return self.family.goal_distance(paths, goal), disagreement(paths), self.family.readout(paths).mean(dim=2)
+        distance = self.family.goal_distance(paths, goal)
+        return distance, disagreement(paths), *mean_of_members(self.readouts(paths))
 
 
 GRAPHS: Mapping[str, type[Graph]] = {"encode": EncodeGraph, "rollout": RolloutGraph, "plan": CostGraph}
 
 
+def mean_of_members(readouts: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """`[B, S, E, H, R]` -> `[B, S, H, R]`."""
+    return tuple(values.mean(dim=2) for values in readouts)
+
+
 def disagreement(paths: Tensor) -> Tensor:
     """Paths `[B, S, E, H, D]` -> `[B, S, H]`: ``|| std_e z_h^e ||``, the population's standard deviation."""
+    if paths.shape[2] == 1:  # a single member agrees with itself
+        return torch.zeros_like(paths[:, :, 0, :, 0])
     return paths.var(dim=2, correction=0).sum(dim=-1).sqrt()
 
 
