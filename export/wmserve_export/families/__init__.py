@@ -22,7 +22,10 @@ from wmserve.world import ActionSpec, GoalMetric, PlannerDefaults, Readout
 
 CONFIG_FILE = "config.json"
 ENTRY_POINTS = "wmserve.families"
-FAMILIES = {"conv_jepa": "wmserve_export.families.conv_jepa:load"}
+FAMILIES = {
+    "conv_jepa": "wmserve_export.families.conv_jepa:load",
+    "lewm": "wmserve_export.families.lewm:load",
+}
 """Families that ship with wmserve, as ``module:function``."""
 
 

@@ -1,0 +1,67 @@
+"""The reference LeWM: stable-worldmodel's own modules, built from a configuration of this project.
+
+What it is asked is what its solver asks: ``get_cost`` with the latents of context and goal cached from the first call.
+"""
+
+import torch
+from stable_worldmodel.wm.lewm import LeWM
+from stable_worldmodel.wm.lewm.module import MLP, Embedder, Predictor
+from torch import Tensor, nn
+from transformers import ViTConfig, ViTModel
+from wmserve_export.families.lewm.config import LewmConfig
+
+
+def build(config: LewmConfig, weights: dict[str, Tensor]) -> nn.Module:
+    """A reference model with these weights, in eval mode."""
+    dim = config.latent_dim
+    vit = ViTConfig(
+        hidden_size=dim,
+        num_hidden_layers=config.encoder_depth,
+        num_attention_heads=config.encoder_heads,
+        intermediate_size=config.encoder_mlp_width,
+        image_size=config.image_size,
+        patch_size=config.patch_size,
+    )
+    model = LeWM(
+        encoder=ViTModel(vit, add_pooling_layer=False),
+        predictor=Predictor(
+            num_frames=config.window,
+            depth=config.predictor_depth,
+            heads=config.predictor_heads,
+            mlp_dim=config.predictor_mlp_width,
+            input_dim=dim,
+            hidden_dim=dim,
+            output_dim=dim,
+            dim_head=config.predictor_head_dim,
+        ),
+        action_encoder=Embedder(config.block_dim, config.action_width, dim, config.action_mlp_scale),
+        projector=MLP(dim, config.projector_width, dim, norm_fn=nn.BatchNorm1d),
+        pred_proj=MLP(dim, config.projector_width, dim, norm_fn=nn.BatchNorm1d),
+    )
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+def encode(model: nn.Module, pixels: Tensor) -> Tensor:
+    """Pixels `[B, T, 3, h, w]`, 0..1, of the native size -> latents `[B, T, D]`."""
+    mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
+    std = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+    return model.encode({"pixels": (pixels - mean) / std})["emb"]
+
+
+def scored(config: LewmConfig, actions: Tensor) -> Tensor:
+    """Actions `[B, S, N, A]`, environment units -> what the reference is given: z-scored blocks `[B, S, H, ...]`."""
+    mean = torch.tensor([axis.mean for axis in config.action.axes])
+    std = torch.tensor([axis.std for axis in config.action.axes])
+    return ((actions - mean) / std).reshape(*actions.shape[:2], -1, config.block_dim)
+
+
+def cached(context: Tensor, goal: Tensor, candidates: int) -> dict[str, Tensor]:
+    """The solver's ``info`` from its second iteration on: context `[B, T, D]` and goal `[B, D]`, for all candidates."""
+    batch, frames, dim = context.shape
+    return {
+        "pixels": torch.zeros(batch, candidates, frames, 1, 1, 1),  # only its number of frames is read
+        "goal": goal,
+        "emb": context[:, None].expand(batch, candidates, frames, dim),
+        "goal_emb": goal[:, None, None].expand(batch, candidates, 1, dim),
+    }
