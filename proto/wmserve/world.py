@@ -125,7 +125,7 @@ class World(Part):
     observation: ObservationSpec
     action: ActionSpec
     context_length: PositiveInt
-    """Frames `T` that a rollout starts from at most."""
+    """Frames `T` that a rollout starts from."""
     latent_shape: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
     """Shape of the latents of one frame."""
     ensemble_size: PositiveInt

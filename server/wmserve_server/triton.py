@@ -35,11 +35,8 @@ RETRY_AFTER_S = 1.0
 MAX_TRITON_BATCH = 64
 MAX_BATCH = {"plan": 2}
 """Slices of searches fill an engine for some milliseconds each: few together, so that nobody waits long."""
-OUTPUTS = {
-    "encode": {"latents", "readouts"},
-    "rollout": {"latents", "disagreement", "readouts"},
-    "plan": {"search"},
-}
+OUTPUTS = {"encode": {"latents"}, "rollout": {"latents", "disagreement"}, "plan": {"search"}}
+"""Besides ``readouts``, which encode and rollout of a world without any do not have."""
 
 
 class TritonBackend:
@@ -79,16 +76,15 @@ class TritonBackend:
     async def encode(self, world: World, observations: Frames) -> Encoded:
         """Run the encoder on frames `[T, h, w, 3]`."""
         answer = await self._call(world, "encode", {"observations": observations})
-        return Encoded(answer["latents"], answer["readouts"])
+        return Encoded(answer["latents"], readouts(answer, answer["latents"].shape[:-1]))
 
     async def rollout(self, world: World, start: Start, actions: Floats) -> Rolled:
         """Run the predictor on actions `[S, N, A]`, padded to the engine's horizon; what lies behind is cut off."""
         horizon = actions.shape[1] // world.action.action_block
         tensors = start_tensors(start) | {"actions": pad(actions, horizon, world)}
         answer = await self._call(world, "rollout", tensors)
-        return Rolled(
-            answer["latents"][:, :horizon], answer["disagreement"][:, :horizon], answer["readouts"][:, :horizon]
-        )
+        spread = answer["disagreement"][:, :horizon]
+        return Rolled(answer["latents"][:, :horizon], spread, readouts(answer, spread.shape))
 
     async def advance(self, world: World, start: Start, goal: Floats, task: Task) -> Progress:
         """Take a search towards a goal `[D]` some iterations further."""
@@ -156,6 +152,13 @@ def start_tensors(start: Start) -> dict[str, NDArray[np.generic]]:
     """Inputs that say where a rollout starts."""
     history = {} if start.action_history is None else {"action_history": start.action_history}
     return {"context": start.latents, **history}
+
+
+def readouts(answer: Mapping[str, Floats], path: tuple[int, ...]) -> Floats:
+    """Readouts `[*path, R]` of an answer, cut to the path; R is 0 where the world has none."""
+    if "readouts" not in answer:
+        return np.zeros((*path, 0), np.float32)
+    return answer["readouts"][tuple(slice(size) for size in path)]
 
 
 def pad(actions: Floats, horizon: int, world: World) -> Floats:

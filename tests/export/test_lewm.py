@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 from wmserve.world import Readout
+from wmserve_client import Client, Context, InvalidRequest, PlannerOptions
 from wmserve_export import families
 from wmserve_export.__main__ import main
 from wmserve_export.families.lewm import Lewm, LewmConfig
@@ -14,6 +16,7 @@ from wmserve_export.families.lewm.weights import LAYER, RENAMED, WEIGHTS_FILE, s
 
 import loadtest.evaluation  # noqa: F401  # lets stable-worldmodel import torchvision
 from loadtest import lewm_checkpoint, lewm_reference
+from loadtest.serving import running
 from tests.export.test_export import read_config, read_world
 
 CANDIDATES, HORIZON = 4, 5
@@ -131,11 +134,17 @@ def test_a_context_longer_than_the_window_is_refused() -> None:
         lewm_checkpoint.small(context_length=4)
 
 
-def test_an_export_passes_the_gates_and_has_no_readouts(tmp_path: Path) -> None:
-    """Three context frames with a history; Triton knows no axis of size 0, so the output is left out."""
-    checkpoint = lewm_checkpoint.save(lewm_checkpoint.small(context_length=3), tmp_path / "checkpoint")
-    repository = tmp_path / "repository"
-    assert main([str(checkpoint), "--repository", str(repository), "--horizons", "2", "--quiet"]) == 0
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small LeWM of three context frames, through the gates."""
+    folder = tmp_path_factory.mktemp("lewm")
+    checkpoint = lewm_checkpoint.save(lewm_checkpoint.small(context_length=3), folder / "checkpoint")
+    assert main([str(checkpoint), "--repository", str(folder / "repository"), "--horizons", "2", "--quiet"]) == 0
+    return folder / "repository"
+
+
+def test_engines_of_a_world_without_readouts_have_no_such_output(repository: Path) -> None:
+    """Triton knows no axis of size 0. The context's length is fixed, for the unrolled graph depends on it."""
     world = read_world(repository, "lewm_small")
     assert (world.ensemble_size, world.context_length, world.readouts) == (1, 3, ())
     cost = read_config(repository, "lewm_small_cost")
@@ -146,6 +155,26 @@ def test_an_export_passes_the_gates_and_has_no_readouts(tmp_path: Path) -> None:
         "actions": [-1, -1, 2],
         "action_history": [10, 2],
     }
+
+
+def test_it_is_served(repository: Path, tmp_path: Path) -> None:
+    """All three verbs, without readouts and with a disagreement of 0; another number of frames is refused."""
+    random = np.random.default_rng(4)
+    frames = random.integers(0, 256, (3, 28, 28, 3), dtype=np.uint8)
+    history = random.uniform(-1, 1, (10, 2)).astype(np.float32)
+    actions = random.uniform(-1, 1, (4, 10, 2)).astype(np.float32)
+    with running(tmp_path / "log", model_repository=str(repository), triton_threads="1") as server:
+        server.wait_ready()
+        with Client(server.grpc) as client:
+            encoded = client.encode("lewm_small", frames)
+            start = Context(encoded, history)
+            rolled = client.rollout("lewm_small", start, actions)
+            plan = client.plan("lewm_small", start, frames[0], planner=PlannerOptions(horizon=2, iterations=2))
+            with pytest.raises(InvalidRequest, match="1 frames, world lewm_small starts from 3"):
+                client.rollout("lewm_small", frames[0], actions)
+    assert (encoded.readouts.shape, rolled.readouts.shape, plan.readouts.shape) == ((3, 0), (4, 2, 0), (2, 0))
+    assert plan.actions.shape == (10, 2)
+    assert not plan.disagreement.any()
 
 
 def test_readouts_are_linear_in_the_latents(tmp_path: Path) -> None:

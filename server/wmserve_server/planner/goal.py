@@ -45,4 +45,5 @@ class GoalCost:
             cost = cost + np.float32(self.path_weight) * distance.mean(axis=1)
         if not np.isfinite(cost).all():  # a NaN here would make a plan out of nothing
             raise ValueError("the cost engine answered NaN or infinity")
-        return cost, {**scored, GOAL_DISTANCE: distance}
+        none = np.zeros((*distance.shape, 0), np.float32)  # of a world without readouts
+        return cost, {READOUTS: none, **scored, GOAL_DISTANCE: distance}
