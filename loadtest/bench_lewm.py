@@ -35,7 +35,7 @@ def runs() -> dict[str, Run]:
     weights = lewm_checkpoint.random_weights(config)
     with tempfile.TemporaryDirectory() as folder:
         world = families.load(lewm_checkpoint.save(config, Path(folder), weights))
-    generator, engine = torch.Generator().manual_seed(5), Engine("cost", HORIZON)
+    generator, engine = torch.Generator().manual_seed(5), Engine("plan", HORIZON)
     tensors = {
         "context": torch.randn(1, 1, config.latent_dim, generator=generator),
         "goal": torch.randn(1, config.latent_dim, generator=generator),

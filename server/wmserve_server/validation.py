@@ -135,7 +135,8 @@ def readout_goal(values: dict[str, float], world: World) -> ReadoutGoal:
     names = [readout.name for readout in world.readouts]
     for name, value in values.items():
         if name not in names:
-            raise InvalidArgument(f"unknown readout; world {world.name} has {', '.join(names)}", field="goal.readouts")
+            known = ", ".join(names) or "none"
+            raise InvalidArgument(f"unknown readout; world {world.name} has {known}", field="goal.readouts")
         readout = world.readouts[names.index(name)]
         if not readout.low <= value <= readout.high:
             bounds = f"[{readout.low:g}, {readout.high:g}] {readout.unit}"

@@ -147,11 +147,10 @@ def test_engines_of_a_world_without_readouts_have_no_such_output(repository: Pat
     """Triton knows no axis of size 0. The context's length is fixed, for the unrolled graph depends on it."""
     world = read_world(repository, "lewm_small")
     assert (world.ensemble_size, world.context_length, world.readouts) == (1, 3, ())
-    cost = read_config(repository, "lewm_small_cost")
-    assert [output.name for output in cost.output] == ["goal_distance", "disagreement"]
-    assert {tensor.name: list(tensor.dims) for tensor in cost.input} == {
+    config = read_config(repository, "lewm_small_rollout")
+    assert [output.name for output in config.output] == ["latents", "disagreement"]
+    assert {tensor.name: list(tensor.dims) for tensor in config.input} == {
         "context": [3, 24],
-        "goal": [24],
         "actions": [-1, -1, 2],
         "action_history": [10, 2],
     }

@@ -43,7 +43,6 @@ Run = Callable[[Tensors], list[Array]]
 
 CONTRACT_PARAMETER = "wmserve_world"
 THREADS = int(os.environ.get("WMSERVE_TRITON_THREADS", "1"))
-COST_OUTPUTS = ["goal_distance", "disagreement", "readouts"]
 PARENT_POLL_S = 0.5
 
 
@@ -108,16 +107,15 @@ class Engine:
         task = slices.unpack_task(tensors["search"])
         wanted = task.problem.shape.steps
         steps = min(size for size in self.sessions if size is not None and size >= wanted)
-        spent = 0.0
+        engine, spent = self.sessions[steps], 0.0
+        outputs = [output.name for output in engine.get_outputs()]
 
         def cost(candidates: Array) -> tuple[Array, Mapping[str, Array]]:
             nonlocal spent
             began = time.perf_counter()
             actions = np.pad(candidates, ((0, 0), (0, steps - wanted), (0, 0)), mode="edge")
-            scored = self.sessions[steps].run(COST_OUTPUTS, {**fixed, "actions": actions[None]})
-            kept = {
-                name: array[0, :, : wanted // action_block] for name, array in zip(COST_OUTPUTS, scored, strict=True)
-            }
+            scored = engine.run(outputs, {**fixed, "actions": actions[None]})
+            kept = {name: array[0, :, : wanted // action_block] for name, array in zip(outputs, scored, strict=True)}
             spent += time.perf_counter() - began
             return task.goal(kept)
 
