@@ -23,7 +23,6 @@ from torch import Tensor
 from wmserve_export.families import conv_jepa, lewm
 from wmserve_export.families.lewm.weights import read
 
-import loadtest.evaluation  # noqa: F401  # lets stable-worldmodel import torchvision
 from loadtest import lewm_reference
 
 ANSWER = "ANSWER "
