@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 TRITON := .triton
+PEERS := .venv-peers
 STUBS := proto/wmserve/v1/world_model_pb2.py proto/wmserve/v1/world_model_pb2.pyi proto/wmserve/v1/world_model_pb2_grpc.py
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test train export eval lint proto bench-runtime clean
+.PHONY: help serve test train export eval lint proto bench-runtime bench-serve clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -42,8 +43,11 @@ proto: $(VENV)/.dev ## Generate the stubs again
 bench-runtime: $(VENV)/.dev ## Measure the CPU runtimes that could run the engines
 	$(BIN)/python loadtest/bench_runtime.py
 
+bench-serve: $(VENV)/.dev $(TRITON)/.installed $(PEERS)/.installed ## Measure serving, beside Triton alone and other servers
+	$(BIN)/python -m loadtest.bench_serve
+
 clean: ## Remove what was installed and built
-	rm -rf $(VENV) $(TRITON) build dist
+	rm -rf $(VENV) $(TRITON) $(PEERS) build dist
 
 $(BIN)/python:
 	@echo "creating $(VENV)"
@@ -66,4 +70,14 @@ $(VENV)/.dev: $(VENV)/.server
 $(TRITON)/.installed: $(BIN)/python constraints.txt
 	@echo "unpacking Triton (150 MB)"
 	@$(PIP) --no-deps --upgrade --target $(TRITON) nvidia-pytriton
+	@touch $@
+
+# Other model servers, to measure beside; one that cannot be installed is left out, and the benchmark says so.
+$(PEERS)/.installed: loadtest/peers/requirements.txt
+	@echo "installing other model servers to measure beside (a minute)"
+	@$(PYTHON) -m venv $(PEERS)
+	@grep -v '^#' $< | while read -r requirement; do \
+		$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet --constraint $< "$$requirement" \
+			|| echo "cannot be installed: $$requirement"; \
+	done
 	@touch $@

@@ -21,7 +21,7 @@ from wmserve.v1 import world_model_pb2 as pb
 from loadtest.serve import bodies, closed_loop, comparisons, processes
 from loadtest.serve.closed_loop import Target
 from loadtest.serve.comparisons import Comparison, Effort
-from loadtest.serve.contenders import HOST, Ours, call_grpc, grpc_target, post
+from loadtest.serve.contenders import HOST, Ours, call_grpc, grpc_target
 from loadtest.serving import Server, running
 
 SERVE = (str(Path(sys.executable).parent / "wmserve"), "serve")
@@ -58,7 +58,9 @@ def block_of_others(server: Server, targets: Ours, effort: Effort) -> dict[str, 
 
 def blocked(server: Server, target: Target, body: bytes, effort: Effort) -> Blocked:
     """Load the target with a few callers, alone and beside a caller of large bodies."""
-    seconds = max(3.0, effort.seconds)
+    began = time.perf_counter()
+    post_large(server, body)
+    seconds = max(effort.seconds, 2 * (time.perf_counter() - began))  # a whole post falls into the run
     alone = closed_loop.run(target, OTHERS, seconds)
     stop, answers = threading.Event(), list[str]()
 
@@ -124,7 +126,7 @@ def rollouts(server: Server, effort: Effort) -> Rollouts:
         return json.dumps(body).encode()
 
     def over_http(name: str, body: bytes, headers: dict[str, str]) -> Target:
-        return Target(name, url, body, headers, pid, answer_bytes=len(post(url, body, headers)))
+        return Target(name, url, body, headers, pid)
 
     lean = protobuf(pb.Context(latents_id=encoded.latents_id), False)
     full = protobuf(pb.Context(latents=encoded.latents), True)
@@ -161,7 +163,7 @@ def beside_plans(server: Server, targets: Ours, effort: Effort) -> dict[str, tup
         server.process.pid,
         grpc=True,
     )
-    seconds = max(2.0, 2 * effort.seconds)
+    seconds = 2 * effort.seconds
     found = {}
     for target in (targets.grpc, targets.http):
         alone = closed_loop.run(target, 1, seconds)

@@ -31,7 +31,7 @@ class Target:
     pid: int
     grpc: bool = False
     answer_bytes: int | None = None
-    """Size of every answer's body where it is constant. A gRPC error is an HTTP 200 without a body: this finds it."""
+    """Size of every answer's body, which gRPC needs: an error there is an HTTP 200 without a body."""
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,8 @@ def check(output: str, target: Target) -> None:
     refused = sum(figure(output, rf"(\d+) {status}") for status in ("3xx", "4xx", "5xx"))
     if not done or failed or errored or refused:
         raise RuntimeError(f"{target.name}: {done} answers, {failed + errored} failures, {refused} refusals")
-    received = figure(output, r"\((\d+)\) data")
-    if target.answer_bytes is not None and received != done * target.answer_bytes:
+    received = figure(output, r"\((\d+)\) data")  # also of the answers that were cut off at the end
+    if target.answer_bytes is not None and received < done * target.answer_bytes:
         raise RuntimeError(f"{target.name}: answers of {received / done:.1f} bytes, expected {target.answer_bytes}")
 
 

@@ -31,8 +31,8 @@ class Effort:
     """Requests after which memory is read."""
 
 
-FULL = Effort(rounds=5, seconds=4.0, starts=3, requests=(1000, 10_000))
-QUICK = Effort(rounds=1, seconds=0.6, starts=1, requests=(200, 2000))
+FULL = Effort(rounds=5, seconds=3.0, starts=3, requests=(1000, 10_000))
+QUICK = Effort(rounds=1, seconds=0.5, starts=1, requests=(200, 2000))
 
 
 @dataclass(frozen=True)

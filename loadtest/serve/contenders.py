@@ -94,7 +94,7 @@ def ours(server: Server) -> Ours:
     def http_target(name: str, body: bytes, headers: dict[str, str]) -> Target:
         raw = post(encode_url, body, headers)
         (of_json(raw) if headers == bodies.JSON_HEADERS else of_encode(raw)).must_equal(expected, name)
-        return Target(name, encode_url, body, headers, pid, answer_bytes=len(raw))
+        return Target(name, encode_url, body, headers, pid)
 
     return Ours(
         gateway,
@@ -202,7 +202,11 @@ def running_peer(peer: Peer, binary: bool, expected: Answer, log: Path) -> Itera
     try:
         url = f"http://{HOST}:{port}/encode"
         body, headers = peer_body(peer, binary)
-        raw = first_answer(url, body, headers, process)
+        try:
+            raw = first_answer(url, body, headers, process)
+        except RuntimeError as error:
+            words = log.read_text(errors="replace").strip().splitlines()
+            raise RuntimeError(f"{error}; its last words: {words[-1] if words else 'none'}") from None
         (of_bytes(raw) if binary else of_json(raw)).must_equal(expected, peer.name)
         yield Target(peer.name, url, body, headers, process.pid)
     finally:

@@ -67,7 +67,7 @@ class GrpcConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Say hello, with windows so large that answers never wait."""
         assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self.transport = transport
         window = struct.pack(">I", LARGEST_WINDOW - FIRST_WINDOW)
         settings = struct.pack(">HI", 4, LARGEST_WINDOW)
         transport.write(HTTP2_HELLO + http2_frame(SETTINGS, 0, 0, settings) + http2_frame(WINDOW_UPDATE, 0, 0, window))
@@ -81,7 +81,7 @@ class GrpcConnection(asyncio.Protocol):
         while self._queue and self._window >= len(self._body):
             self._window -= len(self._body)
             self._open[self._stream] = self._queue.popleft()
-            self._transport.write(
+            self.transport.write(
                 http2_frame(HEADERS, END_HEADERS, self._stream, self._headers)
                 + http2_frame(DATA, END_STREAM, self._stream, self._body)
             )
@@ -101,9 +101,9 @@ class GrpcConnection(asyncio.Protocol):
 
     def _take(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         if kind == SETTINGS and not flags & ACK:
-            self._transport.write(http2_frame(SETTINGS, ACK, 0, b""))
+            self.transport.write(http2_frame(SETTINGS, ACK, 0, b""))
         elif kind == PING and not flags & ACK:
-            self._transport.write(http2_frame(PING, ACK, 0, payload))
+            self.transport.write(http2_frame(PING, ACK, 0, payload))
         elif kind == WINDOW_UPDATE and stream == 0:
             self._window += int.from_bytes(payload, "big")
         elif kind == DATA:
@@ -131,12 +131,12 @@ class HttpConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self.transport = transport
 
     def send(self, done: Done) -> None:
         """Send the request; the connection must not be busy."""
         self._done = done
-        self._transport.write(self._request)
+        self.transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
         """An answer is whole when its announced length is there."""
@@ -166,6 +166,12 @@ class Generator:
         for _ in range(CONNECTIONS):
             _, connection = await loop.create_connection(lambda: kind(self._target), url.hostname, url.port)
             self._connections.append(connection)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for connection in self._connections:
+            connection.transport.close()
+        await asyncio.sleep(0)  # the loop closes the sockets in its next round
 
     def _send(self, done: Done) -> None:
         for _ in self._connections:
@@ -212,8 +218,11 @@ def play(target: Target, rate_per_s: float, seconds: float) -> np.ndarray:
     async def main() -> np.ndarray:
         generator = Generator(target)
         await generator.connect()
-        await generator.play(schedule(min(rate_per_s, 200), 0.5))
-        return await generator.play(schedule(rate_per_s, seconds))
+        try:
+            await generator.play(schedule(min(rate_per_s, 200), 0.5))
+            return await generator.play(schedule(rate_per_s, seconds))
+        finally:
+            await generator.close()
 
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selectors.SelectSelector())) as runner:
         return np.sort(runner.run(main()))
