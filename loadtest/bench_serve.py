@@ -17,7 +17,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -146,12 +146,12 @@ def against_peers(bench: Bench) -> None:
 
 def peers_in_turn(bench: Bench, ours: list[closed_loop.Target], binary: bool) -> dict[str, Comparison]:
     """Run each peer by itself and beside it ours, in turn; what cannot be run is named and left out."""
-    found = {}
+    found, effort = {}, replace(bench.effort, rounds=bench.effort.peer_rounds)
     for peer in PEERS:
         try:
             log = bench.folder / f"{peer.package}.log"
             with contenders.running_peer(peer, binary, bench.ours.answer, log) as target:
-                found[peer.name] = comparisons.compare([*ours, target], 64, bench.effort)
+                found[peer.name] = comparisons.compare([*ours, target], 64, effort)
         except (RuntimeError, ValueError, OSError) as error:
             bench.report.remarks.append(f"{peer.name}, {'binary' if binary else 'JSON'}: {error}")
     return found

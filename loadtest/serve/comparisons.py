@@ -23,6 +23,8 @@ class Effort:
     """How long everything runs."""
 
     rounds: int
+    peer_rounds: int
+    """Beside peers: fewer, since ours runs again beside each."""
     seconds: float
     """Length of one run."""
     starts: int
@@ -31,8 +33,8 @@ class Effort:
     """Requests after which memory is read."""
 
 
-FULL = Effort(rounds=5, seconds=3.0, starts=3, requests=(1000, 10_000))
-QUICK = Effort(rounds=1, seconds=0.5, starts=1, requests=(200, 2000))
+FULL = Effort(rounds=5, peer_rounds=3, seconds=3.0, starts=3, requests=(1000, 10_000))
+QUICK = Effort(rounds=1, peer_rounds=1, seconds=0.5, starts=1, requests=(200, 2000))
 
 
 @dataclass(frozen=True)
