@@ -3,8 +3,8 @@
     python -m loadtest.tune_planner [--episodes 200] [--settings cem:300x30/30 icem:32x2/6 ...]
 
 In one process, without a server: the served planner over the served engines. Each row is a setting of the planner,
-`algorithm:candidates x iterations / elites` and perhaps `@std`, the initial standard deviation; it plans again after each
-model step from the rest of the last plan, as the client's policy does. The evaluation seeds are not touched.
+`algorithm:candidates x iterations / elites` and perhaps `@std`, the initial standard deviation; it plans again after
+each model step from the rest of the last plan, as the client's policy does. The evaluation seeds are not touched.
 """
 
 import argparse

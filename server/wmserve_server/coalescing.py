@@ -1,8 +1,7 @@
 """Sends calls to one engine together when they are ready at the same moment.
 
-A call that finds the engine free leaves at once; calls that arrive while two batches are in flight wait and leave
-together, so nobody waits for company. Calls whose caller has gone are dropped before they cost anything.
-Measured: sixteen to a batch and two in flight is cheaper than no gateway at all.
+A call that finds the engine free leaves at once; calls that arrive while it is busy wait and leave together, so nobody
+waits for company. Calls whose caller has gone are dropped before they cost anything.
 
 Work that comes in turns (a search, slice by slice) says how many it has had: who has had fewer goes first, so that a
 small plan passes large ones.
@@ -21,7 +20,6 @@ Tensors = Mapping[str, NDArray[np.generic]]
 Send = Callable[[Tensors], Awaitable[Tensors]]
 """Sends tensors with a leading batch axis `[B, ...]` and returns tensors with the same."""
 
-MAX_IN_FLIGHT = 2
 MAX_BATCH_BYTES = 8 << 20
 
 
@@ -48,8 +46,9 @@ class Call:
 class Coalescer:
     """The queue in front of one engine."""
 
-    def __init__(self, send: Send, max_batch: int, on_batch: Callable[[int], None]) -> None:
+    def __init__(self, send: Send, max_batch: int, max_in_flight: int, on_batch: Callable[[int], None]) -> None:
         self._send = send
+        self._max_in_flight = max_in_flight
         self._max_batch = max_batch
         self._on_batch = on_batch
         self._waiting: deque[Call] = deque()
@@ -63,7 +62,7 @@ class Coalescer:
         return await answer
 
     def _pump(self) -> None:
-        while len(self._in_flight) < MAX_IN_FLIGHT and (batch := self._take()):
+        while len(self._in_flight) < self._max_in_flight and (batch := self._take()):
             task = asyncio.create_task(self._run(batch))
             self._in_flight.add(task)
             task.add_done_callback(self._landed)

@@ -1,62 +1,76 @@
 """The HTTP edge: JSON or the gRPC messages in, core, the same out; errors as problem+json (RFC 9457).
 
-    body (bounded) -> JSON or protobuf -> core's message -> core -> JSON or protobuf
+    POST /v1/<verb>   body (bounded) -> JSON or protobuf -> core's message -> core -> JSON or protobuf
+    everything else   FastAPI: worlds, documents, probes
 
-FastAPI routes and documents. It does not parse: its own parser answers NaN with a 500 and reads bodies of any size.
+Verbs are answered before FastAPI sees them: its layers cost more than all that is done here, and its own parser answers
+NaN with a 500 and reads bodies of any size.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from google.protobuf.message import DecodeError
 from pydantic_core import from_json
+from starlette.types import Receive, Scope, Send
 
 from wmserve_server import wire
 from wmserve_server.errors import Cancelled, InvalidArgument, PayloadTooLarge, UnsupportedMedia
 from wmserve_server.json_arrays import BASE64_ARRAYS, LIST_ARRAYS
 from wmserve_server.metrics import Metrics
 from wmserve_server.openapi import describe
-from wmserve_server.problems import add_problems
+from wmserve_server.problems import add_problems, answered, method_not_allowed
 from wmserve_server.world_model import WorldModel
 
 JSON = "application/json"
 PROTOBUF = "application/x-protobuf"
 TRANSPORT = "http"
+MAX_JSON_NUMBERS = 160_000
+"""Numbers in a JSON body, counted by its commas. So many, a frame of 224 x 224, take 20 to 40 ms to read, and nobody
+else is served meanwhile."""
 
 
-def create_app(core: WorldModel, metrics: Metrics, max_body_bytes: int) -> FastAPI:
-    """Build the HTTP application over a core."""
-    app = FastAPI(title="wmserve", redoc_url=None)
-    add_problems(app)
-    for verb in wire.VERBS.values():
-        app.add_api_route(f"/v1/{verb.name}", verb_route(verb, core, metrics, max_body_bytes), methods=["POST"])
-    add_worlds(app, core)
-    add_operations(app, core, metrics)
-    describe(app)
-    return app
+class HttpEdge:
+    """The HTTP application over a core, as ASGI."""
 
+    def __init__(self, core: WorldModel, metrics: Metrics, max_body_bytes: int) -> None:
+        self._core = core
+        self._metrics = metrics
+        self._max_body_bytes = max_body_bytes
+        self._rest = FastAPI(title="wmserve", redoc_url=None)
+        add_problems(self._rest)
+        add_worlds(self._rest, core)
+        add_operations(self._rest, core, metrics)
+        describe(self._rest)
+        self._verbs = {f"/v1/{verb.name}": verb for verb in wire.VERBS.values()}
 
-def verb_route(
-    verb: wire.Verb, core: WorldModel, metrics: Metrics, max_body_bytes: int
-) -> Callable[[Request], Awaitable[Response]]:
-    """The handler of one verb."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        verb = self._verbs.get(scope["path"]) if scope["type"] == "http" else None
+        if verb is None:
+            await self._rest(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        if request.method == "POST":
+            response = await answered(partial(self._answer, request, verb))
+        else:
+            response = method_not_allowed("POST")
+        await response(scope, receive, send)
 
-    async def handle(request: Request) -> Response:
-        with metrics.request(TRANSPORT, verb.name) as call:
+    async def _answer(self, request: Request, verb: wire.Verb) -> Response:
+        with self._metrics.request(TRANSPORT, verb.name) as call:
             arrays = array_format(request)
-            body = await read_body(request, max_body_bytes)
+            body = await read_body(request, self._max_body_bytes)
             call.request_bytes = len(body)
             asked = parse(request, verb, body)
-            call.set_world(asked.world, core.worlds())
-            answer = await unless_disconnected(request, getattr(core, verb.name)(asked))
+            call.set_world(asked.world, self._core.worlds())
+            answer = await unless_disconnected(request, getattr(self._core, verb.name)(asked))
             response = render(request, verb, answer, arrays)
             call.response_bytes = len(response.body)
             return response
-
-    handle.__name__ = f"wmserve_{verb.name}"
-    return handle
 
 
 async def read_body(request: Request, limit: int) -> bytes:
@@ -89,6 +103,10 @@ def parse(request: Request, verb: wire.Verb, body: bytes) -> Any:
         return verb.decode(message)
     if kind != JSON:
         raise UnsupportedMedia(f"content type must be {JSON} or {PROTOBUF}")
+    if body.count(b",") > MAX_JSON_NUMBERS:
+        raise PayloadTooLarge(
+            f"a JSON body holds at most {MAX_JSON_NUMBERS} numbers in lists; send larger arrays as base64, or protobuf"
+        )
     try:
         values = from_json(body, allow_inf_nan=False)
     except ValueError as error:
@@ -115,16 +133,26 @@ def render(request: Request, verb: wire.Verb, answer: Any, arrays: str) -> Respo
 
 async def unless_disconnected(request: Request, call: Awaitable[Any]) -> Any:
     """Await the core, and cancel it if the caller goes away first."""
-    task = asyncio.ensure_future(call)
-    gone = asyncio.ensure_future(disconnected(request))
+    working = asyncio.current_task()
+    assert working is not None, "a coroutine runs in a task"
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        await disconnected(request)
+        gone = True
+        working.cancel()
+
+    watcher = asyncio.create_task(watch())
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise Cancelled("the caller has gone")
-        return await task
+        return await call
+    except asyncio.CancelledError:
+        if not gone:
+            raise
+        working.uncancel()
+        raise Cancelled("the caller has gone") from None
     finally:
-        gone.cancel()
-        task.cancel()
+        watcher.cancel()
 
 
 async def disconnected(request: Request) -> None:

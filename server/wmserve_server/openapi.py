@@ -61,7 +61,8 @@ def build(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
     )
     document["components"] = {"schemas": schemas()}
-    document["paths"] = {path: operations(path) for path in document["paths"]}
+    paths = [*(f"/v1/{verb}" for verb in MESSAGES), *document["paths"]]
+    document["paths"] = {path: operations(path) for path in paths}
     return document
 
 

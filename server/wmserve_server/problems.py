@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -29,6 +30,28 @@ def problem(error: WmserveError) -> Response:
     return Response(json.dumps(body), error.http_status, headers, media_type=PROBLEM)
 
 
+async def answered(work: Callable[[], Awaitable[Response]]) -> Response:
+    """Do the work, and answer what goes wrong as a problem; what nobody foresaw is for the log."""
+    try:
+        return await work()
+    except WmserveError as error:
+        return problem(error)
+    except Exception as error:
+        return unforeseen(error)
+
+
+def unforeseen(error: Exception) -> Response:
+    """Log an error that is no caller's business, and answer that there was one."""
+    log.error("unforeseen error", exc_info=error)
+    return problem(WmserveError("the server's log has more"))
+
+
+def method_not_allowed(allowed: str) -> Response:
+    """Answer a request with another method than the path has."""
+    body = {"type": "about:blank", "title": "Method Not Allowed", "status": 405}
+    return Response(json.dumps(body), 405, {"Allow": allowed}, media_type=PROBLEM)
+
+
 def add_problems(app: FastAPI) -> None:
     """Answer every error of the application as a problem, also those of routing and those nobody foresaw."""
 
@@ -43,5 +66,4 @@ def add_problems(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def on_exception(_: Request, error: Exception) -> Response:
-        log.error("unforeseen error", exc_info=error)
-        return problem(WmserveError("the server's log has more"))
+        return unforeseen(error)

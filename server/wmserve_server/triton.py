@@ -32,9 +32,11 @@ log = logging.getLogger(__name__)
 POLL_S = 1.0
 CALL_TIMEOUT_S = 30.0
 RETRY_AFTER_S = 1.0
-MAX_TRITON_BATCH = 64
-MAX_BATCH = {"plan": 2}
-"""Slices of searches fill an engine for some milliseconds each: few together, so that nobody waits long."""
+MAX_BATCH = {"encode": 16, "rollout": 8, "plan": 2}
+"""Calls that travel together. Slices of searches fill an engine for milliseconds: few, so that nobody waits long."""
+MAX_IN_FLIGHT = {"encode": 1, "rollout": 2, "plan": 2}
+"""Batches on their way at once. A second one keeps an engine busy while the first travels, but keeps batches small too:
+that pays where the engine's work outweighs the way."""
 OUTPUTS = {"encode": {"latents"}, "rollout": {"latents", "disagreement"}, "plan": {"search"}}
 """Besides ``readouts``, which encode and rollout of a world without any do not have."""
 
@@ -101,12 +103,12 @@ class TritonBackend:
         if engine not in self._coalescers:
             served = self._discovery.served.get(world.name)
             observe = self._metrics.batch_size.labels(engine).observe
-            max_batch = 1 if served is None else min(served.max_batch[verb], MAX_BATCH.get(verb, MAX_TRITON_BATCH))
+            max_batch = 1 if served is None else min(served.max_batch[verb], MAX_BATCH[verb])
 
             async def send(tensors: Tensors) -> Tensors:
                 return await self._infer(engine, verb, tensors)
 
-            self._coalescers[engine] = Coalescer(send, max_batch, observe)
+            self._coalescers[engine] = Coalescer(send, max_batch, MAX_IN_FLIGHT[verb], observe)
         return self._coalescers[engine]
 
     async def _infer(self, engine: str, verb: str, tensors: Tensors) -> Tensors:

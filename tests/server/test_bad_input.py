@@ -304,3 +304,11 @@ def test_grpc_message_over_the_limit(stub: pb_grpc.WorldModelServiceStub, http: 
         stub.Encode(tensor(dtype=1, shape=[70 << 20], data=b"\0" * (70 << 20)), timeout=20)
     assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
     must_still_work(http)
+
+
+def test_numbers_in_json_are_bounded(http: httpx.Client) -> None:
+    """Two million floats as text would hold everybody up while they are read; base64 carries as many."""
+    body = json.dumps({"world": WORLD, "context": {"latents": [[0.0] * 32]}, "actions": [[0.125] * 2] * 1_000_000})
+    refused = http.post("/v1/rollout", content=body, headers={"content-type": "application/json"})
+    assert (refused.status_code, refused.json()["reason"]) == (413, "too_large")
+    assert "base64" in refused.json()["detail"]

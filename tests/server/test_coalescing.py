@@ -32,7 +32,7 @@ def engine() -> Engine:
 
 @pytest.fixture
 def coalescer(engine: Engine) -> Coalescer:
-    return Coalescer(engine.send, max_batch=8, on_batch=lambda _: None)
+    return Coalescer(engine.send, max_batch=8, max_in_flight=2, on_batch=lambda _: None)
 
 
 async def test_each_caller_gets_its_own_row(engine: Engine, coalescer: Coalescer) -> None:
@@ -68,3 +68,18 @@ async def test_failure_reaches_those_in_the_batch_only(coalescer: Coalescer) -> 
     assert isinstance(answers[0], RuntimeError)
     assert not isinstance(answers[1], BaseException)
     assert (await coalescer.call(sized(4)))["y"][0] == 8
+
+
+async def test_who_has_had_fewer_turns_goes_first() -> None:
+    """A new search passes one that has had its turn, and searches of equal standing keep their order."""
+    served: list[float] = []
+
+    async def send(tensors: Tensors) -> Tensors:
+        await asyncio.sleep(0)
+        served.extend(tensors["x"][:, 0])
+        return tensors
+
+    coalescer = Coalescer(send, max_batch=1, max_in_flight=1, on_batch=lambda _: None)
+    waiting = [(0.0, 0), (1.0, 5), (2.0, 1), (3.0, 0), (4.0, 1)]
+    await asyncio.gather(*(coalescer.call(sized(value), turns) for value, turns in waiting))
+    assert served == [0.0, 3.0, 2.0, 4.0, 1.0]
