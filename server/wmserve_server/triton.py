@@ -136,11 +136,20 @@ class TritonBackend:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._poll_now.wait(), POLL_S if self._unready is None else POLL_S / 4)
 
+    async def _try_out(self, found: Discovery) -> None:
+        """Encode a blank frame with each world that is new, so that no caller is the first one on the whole way."""
+        for name, served in found.served.items():
+            if self._discovery.served.get(name) != served or self._unready is not None:
+                spec = served.world.observation
+                blank = np.zeros((1, served.world.context_length, spec.native_height, spec.native_width, 3), np.uint8)
+                await self._inference.infer(served.world.engine("encode"), {"observations": blank}, CALL_TIMEOUT_S)
+
     async def _poll(self) -> None:
         try:
             async with asyncio.timeout(POLL_S * 5):
                 found = await discover(self._client)
-        except (InferenceServerException, TimeoutError):
+                await self._try_out(found)
+        except (InferenceServerException, grpc.aio.AioRpcError, TimeoutError):
             self._unready = "Triton does not answer"
             return
         if found != self._discovery:
