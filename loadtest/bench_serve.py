@@ -22,10 +22,11 @@ from pathlib import Path
 
 import numpy as np
 
-from loadtest.serve import behaviour, closed_loop, comparisons, contenders, machine, picture
+from loadtest import machine
+from loadtest.report import Goal, Report
+from loadtest.serve import behaviour, closed_loop, comparisons, contenders, picture
 from loadtest.serve.comparisons import FULL, QUICK, Comparison, Effort
 from loadtest.serve.contenders import PEERS, Ours
-from loadtest.serve.report import Goal, Report
 from loadtest.serving import ROOT, Server, running
 
 WIRES = ("gRPC", "HTTP")
@@ -247,7 +248,8 @@ def measure(effort: Effort, wanted: list[str]) -> Report:
     """Run the sections; one that fails is named, and the others go on."""
     closed_loop.require()
     noise = machine.Noise()
-    report = Report(machine.describe())
+    peers = {"peers": ", ".join(contenders.peer_versions()) or "not installed"}
+    report = Report(machine.describe() | peers)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if "start" in wanted:
@@ -298,7 +300,7 @@ def main() -> int:
     if options.out or whole:
         folder = options.out or RESULTS
         folder.mkdir(parents=True, exist_ok=True)
-        report.write(folder, HEADING)
+        report.write(folder, "serve", HEADING)
         if "throughput_64" in report.figures:
             note = f"{report.machine['date']}, {report.machine['machine']}; {report.noise}"
             picture.draw(report.figures, note, options.out / PICTURE.name if options.out else PICTURE)

@@ -18,7 +18,8 @@ import numpy as np
 from wmserve.arrays import from_tensor, to_tensor
 from wmserve.v1 import world_model_pb2 as pb
 
-from loadtest.serve import bodies, closed_loop, comparisons, processes
+from loadtest import processes
+from loadtest.serve import bodies, closed_loop, comparisons
 from loadtest.serve.closed_loop import Target
 from loadtest.serve.comparisons import Comparison, Effort
 from loadtest.serve.contenders import HOST, Ours, call_grpc, grpc_target

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from loadtest.serve import processes
+from loadtest import processes
 
 INSTALL = "h2load is missing: apt-get install nghttp2-client"
 

@@ -5,6 +5,7 @@ Then only Triton's own processes pay. A peer runs by itself, in the environment 
 """
 
 import contextlib
+import importlib.metadata
 import json
 import os
 import signal
@@ -23,7 +24,8 @@ from tritonclient.grpc import service_pb2
 from wmserve.arrays import from_tensor
 from wmserve.v1 import world_model_pb2 as pb
 
-from loadtest.serve import bodies, processes
+from loadtest import processes
+from loadtest.serve import bodies
 from loadtest.serve.bodies import Answer
 from loadtest.serve.closed_loop import Target
 from loadtest.serving import ROOT, Server, free_port
@@ -239,3 +241,11 @@ def end(process: "subprocess.Popen[bytes]") -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
     process.wait()
+
+
+def peer_versions() -> list[str]:
+    """Names and versions in the peers' environment."""
+    folders = [str(folder) for folder in PEERS_PYTHON.parent.parent.glob("lib/python*/site-packages")]
+    names = {peer.package for peer in PEERS}
+    found = importlib.metadata.distributions(path=folders)
+    return sorted(f"{found_one.name} {found_one.version}" for found_one in found if found_one.name.lower() in names)

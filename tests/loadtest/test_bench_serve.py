@@ -8,9 +8,10 @@ import sys
 import numpy as np
 import pytest
 
-from loadtest.serve import bodies, closed_loop, contenders, open_loop, processes
+from loadtest import processes
+from loadtest.report import Goal, Report
+from loadtest.serve import bodies, closed_loop, contenders, open_loop
 from loadtest.serve.closed_loop import Target
-from loadtest.serve.report import Goal, Report
 from tests.conftest import Server
 
 

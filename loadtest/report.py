@@ -73,15 +73,16 @@ class Report:
             parts += [f"## {title}", markdown_table(columns, rows)]
         return "\n\n".join(parts) + "\n"
 
-    def write(self, folder: Path, heading: str) -> None:
-        """Write ``serve.json`` and ``serve.md``."""
+    def write(self, folder: Path, name: str, heading: str) -> None:
+        """Write ``<name>.json`` and ``<name>.md``."""
+        folder.mkdir(parents=True, exist_ok=True)
         everything = {**self.summary(), "machine": dict(self.machine), "noise": self.noise, **self.figures}
         everything["goals"] = [
             {"key": goal.key, "text": goal.text, "figure": goal.figure, "bound": goal.bound, "met": goal.met}
             for goal in self.goals
         ]
-        (folder / "serve.json").write_text(json.dumps(everything, indent=1) + "\n")
-        (folder / "serve.md").write_text(self.markdown(heading))
+        (folder / f"{name}.json").write_text(json.dumps(everything, indent=1) + "\n")
+        (folder / f"{name}.md").write_text(self.markdown(heading))
 
 
 def shorten(value: object) -> str:

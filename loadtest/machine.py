@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from loadtest.serve import contenders, processes
+from loadtest import processes
 
 VERSIONS = ("fastapi", "grpcio", "numpy", "nvidia-pytriton", "onnxruntime", "protobuf", "pydantic", "uvicorn")
 PROBE_ROUNDS = 10
@@ -74,16 +74,15 @@ class Noise:
         )
 
 
-def describe() -> dict[str, str]:
-    """Date, machine and versions."""
+def describe(*packages: str) -> dict[str, str]:
+    """Date, machine and versions, those of other packages too."""
     model = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
-    versions = {name: installed(name) for name in VERSIONS}
+    versions = {name: installed(name) for name in (*VERSIONS, *packages)}
     return {
         "date": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}",
         "machine": f"{model.partition(': ')[2]}, {os.cpu_count()} cores",
         "python": platform.python_version(),
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items() if version),
-        "peers": ", ".join(peer_versions()) or "not installed",
     }
 
 
@@ -93,11 +92,3 @@ def installed(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return ""
-
-
-def peer_versions() -> list[str]:
-    """Names and versions in the peers' environment."""
-    folders = [str(folder) for folder in contenders.PEERS_PYTHON.parent.parent.glob("lib/python*/site-packages")]
-    names = {peer.package for peer in contenders.PEERS}
-    found = importlib.metadata.distributions(path=folders)
-    return sorted(f"{found_one.name} {found_one.version}" for found_one in found if found_one.name.lower() in names)
