@@ -36,6 +36,8 @@ from loadtest.serving import ROOT
 TWO_ROOM = ROOT / "export" / "wmserve_export" / "reference" / "two_room"
 REPOSITORY = ROOT / "model_repository"
 RESULTS = ROOT / "loadtest" / "results"
+PAUSE_S = 0.5
+"""Between the two sides: threads of torch go on spinning for a while after their work."""
 FULL = {"algorithm": "cem", "candidate_count": 300, "iterations": 30, "elite_count": 30}
 """The budget of LeWM's released code."""
 
@@ -87,15 +89,17 @@ def lewm_repository(folder: Path, **export: object) -> Path:
 
 def against_peer(
     report: Report, name: str, peer: Peer, plan: Callable[[Frame, Frame, int], object], rounds: int
-) -> float:
-    """Peer and server in turn on the same problems; the median ratio of their times."""
+) -> tuple[float, float, float]:
+    """Peer and server in turn on the same problems: median milliseconds of both, and the median of their ratios."""
     rows = []
     for seed, (start, goal) in enumerate(frames(rounds)):
         theirs = peer.ask(start, goal, seed)["ms"]
+        time.sleep(PAUSE_S)
         ours = milliseconds(plan, start, goal, seed)
         rows.append((seed, theirs, ours, theirs / ours))
     report.table(name, ("round", "peer ms", "wmserve ms", "peer / wmserve"), rows)
-    return statistics.median(row[-1] for row in rows)
+    theirs_ms, ours_ms, ratio = (statistics.median(row[column] for row in rows) for column in (1, 2, 3))
+    return theirs_ms, ours_ms, ratio
 
 
 def plan_lewm(client: Client, world: str) -> Callable[[Frame, Frame, int], object]:
@@ -112,7 +116,10 @@ def exact(report: Report, chosen: Options, folder: Path) -> None:
         start, goal = frames(1)[0]
         ours = plan(start, goal, 0).cost  # type: ignore[attr-defined]
         theirs = peer.ask(start, goal, 0, same_noise=True)["cost"]
-        speedup = against_peer(report, "Equal budget, exact: LeWM, CEM 300 x 30", peer, plan, chosen.rounds)
+        theirs_ms, ours_ms, speedup = against_peer(
+            report, "Equal budget, exact: LeWM, CEM 300 x 30", peer, plan, chosen.rounds
+        )
+    report.figures["lewm_ms"] = {"stable-worldmodel": theirs_ms, "wmserve, float32": ours_ms}
     report.add(
         Goal("exact_speedup", "equal budget, float32, LeWM: times the peer's speed", speedup, 1.6, at_least=True),
         Goal("exact_cost_error", "final costs on the same noise, relative", abs(ours - theirs) / theirs, 1e-4),
@@ -121,12 +128,15 @@ def exact(report: Report, chosen: Options, folder: Path) -> None:
 
 def reduced(report: Report, chosen: Options, folder: Path) -> None:
     """Equal budget, reduced precision, behind the exporter's rank gate."""
-    repository = lewm_repository(folder, precision="bf16")
+    repository = lewm_repository(folder, precision="mixed")
     gates = json.loads((repository / "lewm_random_encode" / "export_report.json").read_text())["rank"]
     with rivals.server(repository) as (client, _), rivals.peer("lewm", folder / "checkpoint") as peer:
         plan = plan_lewm(client, "lewm_random")
         plan(*frames(1)[0], 0)
-        speedup = against_peer(report, "Equal budget, reduced: LeWM, CEM 300 x 30", peer, plan, chosen.rounds)
+        _, ours_ms, speedup = against_peer(
+            report, "Equal budget, reduced: LeWM, CEM 300 x 30", peer, plan, chosen.rounds
+        )
+    report.figures.setdefault("lewm_ms", {})["wmserve, mixed"] = ours_ms
     report.add(
         Goal("reduced_speedup", "equal budget, reduced precision: times the peer's speed", speedup, 2.8, at_least=True),
         Goal(
@@ -145,7 +155,10 @@ def equal_success(report: Report, chosen: Options, folder: Path) -> None:
             for seed, (start, goal) in enumerate(frames(5)):  # warm up both
                 plan(start, goal, seed)
                 peer.ask(start, goal, seed)
-            speedup = against_peer(report, "Equal success: Two-Room", peer, plan, 10 * chosen.rounds)
+            theirs_ms, ours_ms, speedup = against_peer(
+                report, "Equal success: Two-Room", peer, plan, 10 * chosen.rounds
+            )
+        report.figures["two_room_ms"] = {"stable-worldmodel, CEM 300 x 30": theirs_ms, "wmserve, as served": ours_ms}
         report.add(Goal("equal_success_speedup", "served default: times the peer's speed", speedup, 50, at_least=True))
         rows = []
         for protocol in protocols.PROTOCOLS[:2]:
@@ -187,6 +200,7 @@ def anytime(report: Report, chosen: Options, folder: Path) -> None:
             rows.append((f"{part:.0%}", deadline_ms, statistics.median(took for took, _ in found), slowest, costs[-1]))
     rows.append(("none", "", full_ms, max(took for took, _ in whole), statistics.mean(cost for _, cost in whole)))
     report.table("Anytime: CEM 300 x 30 on Two-Room", ("deadline", "ms", "median ms", "slowest ms", "mean cost"), rows)
+    report.figures["anytime"] = [(row[1], row[4]) for row in rows[:-1]]
     report.add(
         Goal("anytime_in_time", "plans back by deadline and one iteration", np.mean(np.array(late) <= 0), 0.99, True),
         Goal("anytime_cost_rises", "rises of the mean cost with the deadline", sum(np.diff(costs) > 0), 0),
@@ -274,7 +288,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    noise, report = Noise(), Report(describe())
+    noise, report = Noise(), Report(describe("torch", "stable-worldmodel"))
     for name in arguments.only:
         print(f"measuring: {name}", flush=True)
         with tempfile.TemporaryDirectory() as folder:
