@@ -202,8 +202,14 @@ def anytime(report: Report, chosen: Options, folder: Path) -> None:
     report.table("Anytime: CEM 300 x 30 on Two-Room", ("deadline", "ms", "median ms", "slowest ms", "mean cost"), rows)
     report.figures["anytime"] = [(row[1], row[4]) for row in rows[:-1]]
     report.add(
-        Goal("anytime_in_time", "plans back by deadline and one iteration", np.mean(np.array(late) <= 0), 0.99, True),
-        Goal("anytime_cost_rises", "rises of the mean cost with the deadline", sum(np.diff(costs) > 0), 0),
+        Goal(
+            "anytime_in_time",
+            "plans back by deadline and one iteration",
+            float(np.mean(np.array(late) <= 0)),
+            0.99,
+            True,
+        ),
+        Goal("anytime_cost_rises", "rises of the mean cost with the deadline", float(np.sum(np.diff(costs) > 0)), 0),
     )
 
 

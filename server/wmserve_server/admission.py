@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from wmserve_server.errors import Overloaded, Unavailable
 
 RETRY_AFTER_S = 1.0
-MODEL_STEPS = 1000
+MODEL_STEPS = 10_000
 """Candidates x iterations x horizon that weigh as much as a request."""
 
 

@@ -8,8 +8,8 @@ from wmserve_server.errors import Overloaded, Unavailable
 
 
 def test_work_is_weighed_by_its_model_steps() -> None:
-    """An encode is one; a plan of 300 x 30 x 5 weighs as much as 46 of them."""
-    assert (weight(0), weight(MODEL_STEPS), weight(300 * 30 * 5)) == (1, 2, 46)
+    """An encode is one; a plan of 300 x 30 x 5 weighs as much as five of them."""
+    assert (weight(0), weight(MODEL_STEPS), weight(300 * 30 * 5)) == (1, 2, 5)
 
 
 def test_what_is_too_much_is_shed_and_says_when_to_come_back() -> None:

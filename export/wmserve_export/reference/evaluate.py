@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from wmserve.world import PlannerDefaults
 
 from wmserve_export.families.conv_jepa import ConvJepa, load
 from wmserve_export.families.images import reduce_frames
@@ -25,6 +26,10 @@ from wmserve_export.reference.planning import goal_cost, latent_cost, plan
 RECORDED_SHARES = (0.6, 0.0, 0.4)
 """Experts, probers and walkers among recorded trajectories: starts and goals are not those of probers."""
 GOAL_OFFSET = 25
+SEARCH = PlannerDefaults(
+    algorithm="cem", horizon=5, candidate_count=64, iterations=4, elite_count=8, hold_steps=5, initial_std=0.5
+)
+"""CEM for all episodes at once; what is served searches less, and is judged through a server."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +112,7 @@ def planner_policy(world: ConvJepa, cost: Callable[[Tensor, Tensor], Tensor], se
 
     def act(position: Floats, episodes: Episodes) -> Floats:
         latents, goal = see(world, position, episodes.door), see(world, episodes.goal, episodes.door)
-        actions = plan(world, latents, goal, cost, world.config.planner, generator)
+        actions = plan(world, latents, goal, cost, SEARCH, generator)
         return actions[:, :ACTION_BLOCK].numpy()
 
     return act
