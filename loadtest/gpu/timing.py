@@ -44,7 +44,8 @@ def in_turns(
     """Times of all, which take turns (A B C A B C ...); at least 3 rounds, `rounds` if they fit into `limit_s`."""
     for run in runs.values():
         once(run, device)
-    started, found = time.monotonic(), {name: [] for name in runs}
+    started = time.monotonic()
+    found: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(rounds):
         if number >= 3 and time.monotonic() - started > limit_s:
             break
@@ -81,9 +82,12 @@ def kernels(run: Callable[[], object], device: torch.device) -> int | None:
     """Kernels and copies that one call launches; None where there is no way to count them."""
     if device.type != "cuda":
         return None
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
-        run()
-        torch.cuda.synchronize()
+    try:
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+            run()
+            torch.cuda.synchronize()
+    except RuntimeError:  # some machines refuse to be profiled
+        return None
     return sum(event.device_type == torch.autograd.DeviceType.CUDA for event in profile.events()) or None
 
 

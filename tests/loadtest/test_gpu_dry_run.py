@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +17,9 @@ from wmserve_server.planner.algorithms import Cem, Distribution, ICem
 from loadtest import lewm_checkpoint
 from loadtest.gpu import checks, floor
 from loadtest.gpu.engines import Subject, Variant, eager
-from loadtest.gpu.lewm_plan import Session, parse
 from loadtest.gpu.precision import BF16, FLOAT32
 from loadtest.gpu.search import Cost, Search, Workload
+from loadtest.gpu.session import DRY, Session
 from loadtest.serving import ROOT
 
 CPU = torch.device("cpu")
@@ -34,9 +33,9 @@ def subject() -> Subject:
 
 
 @pytest.fixture
-def arguments(tmp_path: Path) -> Namespace:
-    """A dry run's command line."""
-    return parse(["--dry-run", "--out", str(tmp_path)])
+def session(tmp_path: Path) -> Session:
+    """A dry run that has not begun."""
+    return Session(DRY, budget_s=100.0, peak=floor.ASSUMED, folder=tmp_path)
 
 
 def test_a_dry_run_checks_times_and_reports(tmp_path: Path) -> None:
@@ -79,29 +78,26 @@ def fickle(subject: Subject) -> Cost:
     return cost
 
 
-def test_an_engine_with_a_wrong_weight_is_found(arguments: Namespace) -> None:
+def test_an_engine_with_a_wrong_weight_is_found(session: Session) -> None:
     """Its costs are not the reference's, so it is named as wrong and not timed."""
-    session = Session(arguments)
     ready = session.prepare([Variant("right", FLOAT32, eager(FLOAT32)), Variant("broken", FLOAT32, broken)])
     assert [engine.variant.name for engine in ready] == ["right"]
     assert "differ from the reference's" in session.report.wrong["broken, fp32, TF32 off"]
     assert session.report.summary()["wrong"]
 
 
-def test_a_captured_plan_that_is_another_is_found(arguments: Namespace) -> None:
+def test_a_captured_plan_that_is_another_is_found(session: Session) -> None:
     """The same noise must lead to the same plan."""
-    session = Session(arguments)
     assert session.prepare([Variant("fickle", BF16, fickle, captured=True)]) == []
     assert "captured plan differs" in session.report.wrong["fickle, bf16"]
 
 
-def test_an_engine_that_fails_does_not_stop_the_others(arguments: Namespace) -> None:
+def test_an_engine_that_fails_does_not_stop_the_others(session: Session) -> None:
     """It is skipped with what it said."""
 
     def build(_: Subject) -> Cost:
         raise RuntimeError("out of something")
 
-    session = Session(arguments)
     assert len(session.prepare([Variant("failing", FLOAT32, build), Variant("right", FLOAT32, eager(FLOAT32))])) == 1
     assert session.report.skipped["failing, fp32, TF32 off"] == "RuntimeError: out of something"
 
