@@ -167,3 +167,13 @@ def test_icems_noise_is_the_planners(subject: Subject) -> None:
     np.testing.assert_allclose(noise.std(dim=(0, 1)), np.ones((25, 2)), atol=0.06)
     neighbours = (noise[:, :, 1:] * noise[:, :, :-1]).mean()
     assert neighbours > 0.7
+
+
+@pytest.mark.parametrize("horizon", [1, 2, 3, 4, 7])
+def test_the_wavefront_is_the_rewritten_predictor(horizon: int, subject: Subject) -> None:
+    """At every step, while the window grows and once it slides."""
+    problem, actions = checks.problem(subject.config, 2, CPU), checks.candidates(subject.config, 2, 6, CPU, horizon)
+    with torch.no_grad():
+        wanted = subject.graph(FLOAT32)(problem.context, problem.goal, actions)[0]
+        found = subject.graph(FLOAT32, wavefront=True)(problem.context, problem.goal, actions)[0]
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
