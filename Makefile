@@ -8,7 +8,7 @@ PEERS := .venv-peers
 STUBS := proto/wmserve/v1/world_model_pb2.py proto/wmserve/v1/world_model_pb2.pyi proto/wmserve/v1/world_model_pb2_grpc.py
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test train export eval lint proto bench-runtime bench-serve clean
+.PHONY: help serve test train export eval lint proto bench bench-plan bench-serve bench-runtime clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -42,6 +42,12 @@ proto: $(VENV)/.dev ## Generate the stubs again
 
 bench-runtime: $(VENV)/.dev ## Measure the CPU runtimes that could run the engines
 	$(BIN)/python loadtest/bench_runtime.py
+
+bench: $(VENV)/.dev $(TRITON)/.installed $(PEERS)/.installed ## All benchmarks, one table (half an hour)
+	$(BIN)/python -W ignore -m loadtest.bench
+
+bench-plan: $(VENV)/.dev $(TRITON)/.installed ## Measure planning, beside stable-worldmodel's solver
+	$(BIN)/python -W ignore -m loadtest.bench_plan
 
 bench-serve: $(VENV)/.dev $(TRITON)/.installed $(PEERS)/.installed ## Measure serving, beside Triton alone and other servers
 	$(BIN)/python -m loadtest.bench_serve

@@ -9,6 +9,7 @@ Same machine, same threads, A B A B in one run, medians. Prints a table of goals
 import argparse
 import json
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -287,24 +288,41 @@ PARTS: Mapping[str, Callable[[Report, Options, Path], None]] = {
 }
 
 
+HEADING = """# Planning: the server against `stable_worldmodel.solver.CEMSolver` in its own process
+
+Made by `make bench-plan`; `loadtest/bench_plan.py` says how. Same weights, same machine, two threads each, in turns. A
+plan goes from frames to actions: over gRPC through gateway and Triton here, by a call of `solve` there."""
+
+
+def measure(quick: bool, wanted: list[str]) -> Report:
+    """Run the parts; each with a server of its own."""
+    torch.set_num_threads(1)
+    noise, report = Noise(), Report(describe("torch", "stable-worldmodel"))
+    for name in wanted:
+        print(f"measuring: {name}", file=sys.stderr, flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            PARTS[name](report, QUICK if quick else WHOLE, Path(folder))
+        noise.probe()
+    report.noise = noise.statement()
+    return report
+
+
+def keep(report: Report) -> None:
+    """Write results and picture."""
+    report.write(RESULTS, "plan", HEADING)
+    picture.draw(report, ROOT / "docs" / "bench_plan.png")
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a smoke test: the figures mean nothing")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    noise, report = Noise(), Report(describe("torch", "stable-worldmodel"))
-    for name in arguments.only:
-        print(f"measuring: {name}", flush=True)
-        with tempfile.TemporaryDirectory() as folder:
-            PARTS[name](report, QUICK if arguments.quick else WHOLE, Path(folder))
-        noise.probe()
-    report.noise = noise.statement()
-    print(report.text())
+    report = measure(arguments.quick, arguments.only)
     if not arguments.quick and arguments.only == list(PARTS):
-        report.write(RESULTS, "plan", "# Planning")
-        picture.draw(report, ROOT / "docs" / "bench_plan.png")
+        keep(report)
+    print(report.text())
     print(json.dumps(report.summary()))
 
 

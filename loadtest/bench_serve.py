@@ -284,6 +284,14 @@ Peers serve the same ONNX file, alone, with batches of up to 16; see `loadtest/p
 latents too, as they do, and a handle, as they do not."""
 
 
+def keep(report: Report, out: Path | None = None) -> None:
+    """Write results and picture, to their places unless told where."""
+    report.write(out or RESULTS, "serve", HEADING)
+    if "throughput_64" in report.figures:
+        note = f"{report.machine['date']}, {report.machine['machine']}; {report.noise}"
+        picture.draw(report.figures, note, out / PICTURE.name if out else PICTURE)
+
+
 def main() -> int:
     """Measure, print, write; 0 also when goals are missed: the machine may be at fault, and the reader decides."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -298,12 +306,7 @@ def main() -> int:
         return 2
     whole = not options.quick and set(options.only) == {"start", *SECTIONS}
     if options.out or whole:
-        folder = options.out or RESULTS
-        folder.mkdir(parents=True, exist_ok=True)
-        report.write(folder, "serve", HEADING)
-        if "throughput_64" in report.figures:
-            note = f"{report.machine['date']}, {report.machine['machine']}; {report.noise}"
-            picture.draw(report.figures, note, options.out / PICTURE.name if options.out else PICTURE)
+        keep(report, options.out)
     print(report.text())
     print(json.dumps(report.summary()))
     return 0
