@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from wmserve.world import Digests, ObservationSpec, World
+from wmserve.world import Digests, ObservationSpec, Precision, World
 
 from wmserve_export.families import CONFIG_FILE, FamilyConfig
 
@@ -24,6 +24,8 @@ class ExportOptions:
     plan_budget: int = 200_000
     max_side: int = 1024
     """Largest height and width of a frame, pixels."""
+    precision: Precision = "float32"
+    """Of the verb ``plan``; ``mixed`` scores all candidates in 8-bit integers and the best again in float32."""
 
 
 def engine_horizons(config: FamilyConfig, options: ExportOptions) -> tuple[int, ...]:
@@ -55,6 +57,7 @@ def build(config: FamilyConfig, options: ExportOptions, digests: Digests) -> Wor
         readouts=config.readouts,
         goal_metric=config.goal_metric,
         planner=config.planner,
+        plan_precision=options.precision,
         digests=digests,
     )
 

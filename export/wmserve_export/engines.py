@@ -1,7 +1,12 @@
-"""The engines of a world and their tensors: one file per verb, and per horizon where the verb is unrolled."""
+"""The engines of a world and their tensors: one file per verb, and per horizon where the verb is unrolled.
+
+Where plans are of mixed precision, each of their engines has a coarse one beside it.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from wmserve.world import Precision
 
 from wmserve_export.families import FamilyConfig
 
@@ -18,21 +23,29 @@ class Engine:
     verb: str
     horizon: int | None = None
     """Model steps it is unrolled to; None for ``encode``."""
+    coarse: bool = False
+    """Whether its products are in 8-bit integers."""
 
     @property
     def file(self) -> str:
         """Name in the version folder; the engine runner finds the horizon in it."""
-        return "engine.onnx" if self.horizon is None else f"horizon_{self.horizon}.onnx"
+        kind = "_coarse" if self.coarse else ""
+        return "engine.onnx" if self.horizon is None else f"horizon_{self.horizon}{kind}.onnx"
 
     @property
     def key(self) -> str:
         """Its key among the contract's digests."""
         return f"{self.verb}/{self.file}"
 
+    def coarsened(self) -> "Engine":
+        """The coarse engine beside this one."""
+        return replace(self, coarse=True)
 
-def engines(horizons: tuple[int, ...]) -> list[Engine]:
-    """Every engine of a world that is unrolled to `horizons`."""
-    return [Engine("encode"), *(Engine(verb, horizon) for verb in ("rollout", "plan") for horizon in horizons)]
+
+def engines(horizons: tuple[int, ...], precision: Precision = "float32") -> list[Engine]:
+    """Every engine of a world that is unrolled to `horizons`; those that others are made from come first."""
+    exact = [Engine("encode"), *(Engine(verb, horizon) for verb in ("rollout", "plan") for horizon in horizons)]
+    return exact if precision == "float32" else exact + [e.coarsened() for e in exact if e.verb == "plan"]
 
 
 def input_axes(config: FamilyConfig, verb: str, horizon: int | None) -> Mapping[str, Axes]:

@@ -1,7 +1,8 @@
-"""The way of a world: load -> trace -> parity -> rank -> write."""
+"""The way of a world: load -> trace -> (make coarse ->) parity -> rank -> write."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import onnxruntime
@@ -10,6 +11,7 @@ from tqdm import tqdm
 from wmserve.world import World
 
 from wmserve_export import contract, families, gates, repository
+from wmserve_export.coarse import coarse_engine
 from wmserve_export.contract import ExportOptions
 from wmserve_export.engines import Engine, engines
 from wmserve_export.examples import Examples
@@ -22,10 +24,14 @@ def export_world(checkpoint: Path, place: Path, options: ExportOptions, show: bo
     FamilyError when it cannot be loaded, GateError when a gate refuses it; then nothing is written.
     """
     family = families.load(checkpoint)
-    wanted = engines(contract.engine_horizons(family.config, options))
+    wanted = engines(contract.engine_horizons(family.config, options), options.precision)
     # Before the work: a contract that does not fit is known at once.
     contract.build(family.config, options, contract.digests(checkpoint, {}))
-    files = {engine: export_engine(family, engine) for engine in tqdm(wanted, "tracing engines", disable=not show)}
+    files: dict[Engine, bytes] = {}
+    for engine in tqdm(wanted, "tracing engines", disable=not show):
+        files[engine] = (
+            coarse_engine(files[replace(engine, coarse=False)]) if engine.coarse else export_engine(family, engine)
+        )
     world = contract.build(
         family.config, options, contract.digests(checkpoint, {engine.key: file for engine, file in files.items()})
     )
@@ -43,7 +49,8 @@ def try_gates(
         parity = gates.parity(family, files, examples)
         parity.check()
         rank = gates.rank(family, files, examples, lambda problems: tqdm(problems, "rank gate", disable=not show))
-        rank.check()
+        for agreement in rank.values():
+            agreement.check()
     return gates.as_report(parity, rank)
 
 

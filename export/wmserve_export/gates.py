@@ -3,23 +3,28 @@
     parity   every output of every engine is torch's: the largest error, relative to the output's largest value
     rank     a planner would choose the same: elites, and the first action of their mean, over random problems
 
+Coarse engines have no parity to keep: a server takes from them which candidates to score again, and rank holds that
+choice. Their errors are reported.
+
 Parity alone is not enough: a search sorts candidates by cost, and where costs lie close, a small error swaps them.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from wmserve.world import Precision
 
 from wmserve_export.engines import Engine, output_axes
 from wmserve_export.examples import Examples, actions_like, bounds
 from wmserve_export.families import Family, FamilyConfig
 from wmserve_export.onnx_graphs import graph
 from wmserve_export.runtime import Floats, Runner
+from wmserve_export.scoring import RESCORED, scorers, total
 
 Track = Callable[[Iterable[int]], Iterable[int]]
 """Passes numbers on and shows how far it is; tqdm, or nothing."""
@@ -47,13 +52,17 @@ class GateError(RuntimeError):
 
 @dataclass(frozen=True)
 class Parity:
-    """Largest relative error by ``engine:output``."""
+    """Largest relative error by ``engine:output``; those of coarse engines apart, which have no limit."""
 
     errors: Mapping[str, float]
+    coarse_errors: Mapping[str, float] = field(default_factory=dict)
     limit: float = PARITY_LIMIT
 
     def check(self) -> None:
-        """GateError unless every error is within the limit; NaN is not."""
+        """GateError unless every error is within the limit, and those of coarse engines are finite; NaN is neither."""
+        for output, error in self.coarse_errors.items():
+            if not math.isfinite(error):
+                raise GateError(f"parity: {output} is off by {error:.2g} relative to torch")
         for output, error in self.errors.items():
             if not error <= self.limit:
                 raise GateError(f"parity: {output} is off by {error:.2g} relative to torch, allowed {self.limit:.0e}")
@@ -61,8 +70,10 @@ class Parity:
 
 @dataclass(frozen=True)
 class Rank:
-    """Agreement of the searches that engine and torch would make."""
+    """Agreement of the searches that engines and torch would make."""
 
+    precision: Precision
+    """How the engines' candidates were scored."""
     problems: int
     populations: int
     overlap_p5: float
@@ -75,17 +86,20 @@ class Rank:
         """GateError unless both figures are within their limits."""
         if not self.overlap_p5 >= OVERLAP_LIMIT:
             raise GateError(
-                f"rank: {self.overlap_p5:g} of {ELITES} elites are torch's, at least {OVERLAP_LIMIT} must be"
+                f"rank: {self.overlap_p5:g} of {ELITES} elites in {self.precision} precision are torch's, "
+                f"at least {OVERLAP_LIMIT} must be"
             )
         if not self.first_action_p95 <= ACTION_LIMIT:
             figure = f"{self.first_action_p95:.2%} of its range"
-            raise GateError(f"rank: the first action differs by {figure}, allowed {ACTION_LIMIT:.0%}")
+            raise GateError(
+                f"rank: the first action in {self.precision} precision differs by {figure}, allowed {ACTION_LIMIT:.0%}"
+            )
 
 
 def parity(family: Family, files: Mapping[Engine, bytes], examples: Examples) -> Parity:
     """Hold every engine against torch on random inputs of several sizes."""
     generator = torch.Generator().manual_seed(0)
-    errors: dict[str, float] = {}
+    errors: dict[bool, dict[str, float]] = {False: {}, True: {}}
     for engine, model in files.items():
         run, module = Runner(model), graph(family, engine)
         names = output_axes(family.config, engine.verb, engine.horizon)
@@ -94,9 +108,9 @@ def parity(family: Family, files: Mapping[Engine, bytes], examples: Examples) ->
             with torch.inference_mode():
                 wanted = dict(zip(names, module(**inputs), strict=True))
             for name, array in run(inputs).items():
-                key = f"{engine.key}:{name}"
-                errors[key] = worst(errors.get(key, 0.0), relative_error(array, wanted[name].numpy()))
-    return Parity(errors)
+                key, known = f"{engine.key}:{name}", errors[engine.coarse]
+                known[key] = worst(known.get(key, 0.0), relative_error(array, wanted[name].numpy()))
+    return Parity(errors[False], errors[True])
 
 
 def relative_error(array: Floats, wanted: Floats) -> float:
@@ -109,13 +123,53 @@ def worst(one: float, other: float) -> float:
     return math.nan if math.isnan(one) or math.isnan(other) else max(one, other)
 
 
-def rank(family: Family, files: Mapping[Engine, bytes], examples: Examples, track: Track = iter) -> Rank:
-    """Search with torch's costs, and compare what the engine's costs would have chosen in every population."""
+@dataclass(frozen=True)
+class Population:
+    """Inputs of a plan engine with `CANDIDATES`, their actions `[S, N, A]`, and torch's elites among them."""
+
+    inputs: Mapping[str, Tensor]
+    actions: Tensor
+    elites: NDArray[np.intp]
+
+    def mean(self, elites: NDArray[np.intp]) -> Tensor:
+        """Mean `[N, A]` of some candidates."""
+        return self.actions[elites].mean(dim=0)
+
+
+def rank(
+    family: Family, files: Mapping[Engine, bytes], examples: Examples, track: Track = iter
+) -> dict[Precision, Rank]:
+    """Search with torch's costs, and compare what the engines' costs would have chosen in every population."""
     config = family.config
-    engine = min((e for e in files if e.verb == "plan"), key=lambda e: abs((e.horizon or 0) - config.planner.horizon))
-    run, module = Runner(files[engine]), graph(family, engine)
-    generator = torch.Generator().manual_seed(1)
-    overlaps, differences = [], []
+    plans = (e for e in files if e.verb == "plan" and not e.coarse)
+    engine = min(plans, key=lambda e: abs((e.horizon or 0) - config.planner.horizon))
+    scored = scorers(files, engine, config.goal_metric)
+    overlaps: dict[Precision, list[int]] = {precision: [] for precision in scored}
+    differences: dict[Precision, list[float]] = {precision: [] for precision in scored}
+    for drawn in populations(family, engine, examples, track):
+        for precision, costs in scored.items():
+            theirs = elites(costs(drawn.inputs))
+            overlaps[precision].append(len(set(drawn.elites.tolist()) & set(theirs.tolist())))
+            difference = first_action_difference(config, drawn.mean(drawn.elites), drawn.mean(theirs))
+            differences[precision].append(difference)
+    return {precision: agreement(precision, overlaps[precision], differences[precision]) for precision in scored}
+
+
+def agreement(precision: Precision, overlaps: list[int], differences: list[float]) -> Rank:
+    """Figures of all populations."""
+    return Rank(
+        precision=precision,
+        problems=RANK_PROBLEMS,
+        populations=len(overlaps),
+        overlap_p5=float(np.percentile(overlaps, 5)),
+        overlap_mean=float(np.mean(overlaps)),
+        first_action_p95=float(np.percentile(differences, 95)),
+    )
+
+
+def populations(family: Family, engine: Engine, examples: Examples, track: Track) -> Iterator[Population]:
+    """Draw what searches over random problems would, each population around torch's elites of the one before."""
+    config, module, generator = family.config, graph(family, engine), torch.Generator().manual_seed(1)
     for _ in track(range(RANK_PROBLEMS)):
         problem = examples.inputs(config, engine, {"B": 1, "S": 1}, generator)
         mean, std = actions_like(config, tuple(problem["actions"].shape[2:]), generator) / 2, 0.5
@@ -123,18 +177,10 @@ def rank(family: Family, files: Mapping[Engine, bytes], examples: Examples, trac
             actions = population(config, mean, std, generator)
             inputs = {**problem, "actions": actions.unsqueeze(0)}
             with torch.inference_mode():
-                ours = elites(config, module(**inputs)[0].numpy())
-            theirs = elites(config, run(inputs)["goal_distance"])
-            mean, std = actions[ours].mean(dim=0), std / 2
-            overlaps.append(len(set(ours.tolist()) & set(theirs.tolist())))
-            differences.append(first_action_difference(config, mean, actions[theirs].mean(dim=0)))
-    return Rank(
-        problems=RANK_PROBLEMS,
-        populations=len(overlaps),
-        overlap_p5=float(np.percentile(overlaps, 5)),
-        overlap_mean=float(np.mean(overlaps)),
-        first_action_p95=float(np.percentile(differences, 95)),
-    )
+                ours = elites(total(config.goal_metric, module(**inputs)[0].numpy()))
+            drawn = Population(inputs, actions, ours)
+            yield drawn
+            mean, std = drawn.mean(ours), std / 2
 
 
 def population(config: FamilyConfig, mean: Tensor, std: float, generator: torch.Generator) -> Tensor:
@@ -144,11 +190,9 @@ def population(config: FamilyConfig, mean: Tensor, std: float, generator: torch.
     return torch.clamp(mean + std * (high - low) * noise, low, high)
 
 
-def elites(config: FamilyConfig, goal_distance: Floats) -> NDArray[np.intp]:
-    """Indices `[ELITES]` of the candidates with the least cost, from distances `[1, S, H]`."""
-    metric = config.goal_metric
-    cost = metric.final_weight * goal_distance[0, :, -1] + metric.path_weight * goal_distance[0].mean(axis=-1)
-    return np.argsort(cost, kind="stable")[:ELITES]
+def elites(costs: Floats) -> NDArray[np.intp]:
+    """Indices `[ELITES]` of the candidates with the least cost `[S]`."""
+    return np.argsort(costs, kind="stable")[:ELITES]
 
 
 def first_action_difference(config: FamilyConfig, mean: Tensor, other: Tensor) -> float:
@@ -157,7 +201,11 @@ def first_action_difference(config: FamilyConfig, mean: Tensor, other: Tensor) -
     return float(((mean[0] - other[0]).abs() / (high - low)).max())
 
 
-def as_report(parity: Parity, rank: Rank) -> dict[str, object]:
-    """Figures and limits of both gates."""
+def as_report(parity: Parity, rank: Mapping[Precision, Rank]) -> dict[str, object]:
+    """Figures and limits of both gates; where plans are of mixed precision, ``rank`` is theirs."""
     limits = {"overlap": OVERLAP_LIMIT, "elites": ELITES, "first_action": ACTION_LIMIT}
-    return {"parity": asdict(parity), "rank": {**asdict(rank), "limits": limits}}
+    served = rank.get("mixed", rank["float32"])
+    report: dict[str, object] = {"parity": asdict(parity), "rank": {**asdict(served), "limits": limits}}
+    if "mixed" in rank:
+        report |= {"rank_float32": asdict(rank["float32"]), "rescored": RESCORED}
+    return report

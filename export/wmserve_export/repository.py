@@ -5,6 +5,8 @@
      |- <world>_rollout/  config.pbtxt   1/horizon_5.onnx   1/horizon_10.onnx
      `- <world>_plan/     config.pbtxt   1/horizon_5.onnx   1/horizon_10.onnx
 
+Where plans are of mixed precision, ``<world>_plan`` also has 1/horizon_5_coarse.onnx and so on.
+
 A world is three folders and there is no renaming of three at once. A server that looks in between sees engines of two
 contracts, and serves none of them until the last one is in place.
 """

@@ -27,6 +27,8 @@ CONTRACT_PARAMETER = "wmserve_world"
 WorldName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 Algorithm = Literal["cem", "icem", "mppi"]
+Precision = Literal["float32", "mixed"]
+"""How candidates of a plan are scored: all in float32, or all in 8-bit integers and the best again in float32."""
 
 
 class Part(BaseModel):
@@ -108,7 +110,8 @@ class PlannerDefaults(Part):
 class Digests(Part):
     """SHA-256 of the checkpoint (its configuration and weights) and of each engine file.
 
-    Engines are keyed by verb and file name, such as ``encode/engine.onnx`` or ``plan/horizon_5.onnx``.
+    Engines are keyed by verb and file name, such as ``encode/engine.onnx`` or ``plan/horizon_5.onnx``; where plans are
+    of mixed precision, ``plan/horizon_5_coarse.onnx`` is beside the latter.
     """
 
     checkpoint: Digest
@@ -140,6 +143,8 @@ class World(Part):
     readouts: tuple[Readout, ...]
     goal_metric: GoalMetric
     planner: PlannerDefaults
+    plan_precision: Precision = "float32"
+    """Precision of ``plan``; a plan and its cost are float32's either way. ``encode`` and ``rollout`` are float32."""
     digests: Digests
 
     def engine(self, verb: str) -> str:

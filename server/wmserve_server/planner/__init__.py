@@ -4,6 +4,7 @@ search(cost, problem)
   |- shaping    samples -> candidates a controller may execute (held, bounded, rate limited)
   |- algorithms Cem, ICem, Mppi: propose samples, learn from their costs
   |- search     the loop: iterations, deadline, convergence; keeps the best plan seen; can be interrupted and resumed
+  |- rescoring  two cost functions as one: a coarse one for all, the exact one for the best
   |- goal       the cost function of a world: what its cost engine says, added up
   `- slices     a search that is under way, as bytes: how it travels to the engines and back
 
@@ -11,6 +12,7 @@ The search is given a cost function and knows no more: no world, no wire, no Tri
 folder is copied to where the engines run, and wmserve is not installed there.
 """
 
+from .rescoring import coarse_to_fine
 from .search import Best, Cost, Problem, Settings, State, StopReason, advance, begin, search
 from .shaping import Limits, Shape
 
@@ -25,5 +27,6 @@ __all__ = [
     "StopReason",
     "advance",
     "begin",
+    "coarse_to_fine",
     "search",
 ]

@@ -6,6 +6,9 @@ contract in the model's parameters.
     encode, rollout   tensors -> engine -> tensors, by the names in ``config.pbtxt``
     plan              a search that is under way -> some iterations of it over the cost engine -> the same, further on
 
+A world of mixed precision has a coarse engine beside each plan engine: it scores all candidates, the plan engine the
+best of them again (planner/rescoring.py).
+
 The search runs here because a hop between processes takes longer than scoring a population of a small world.
 
 An answer is the same, bit for bit, whatever it travelled with. Kernels pick their order of summation by the size of a
@@ -34,14 +37,19 @@ import onnxruntime as ort
 import triton_python_backend_utils as pb_utils
 
 sys.path.insert(0, str(Path(__file__).parent))
-from planner import advance, slices
+from planner import advance, coarse_to_fine, slices
 
 Array = np.ndarray[Any, Any]
 Tensors = dict[str, Array]
+Cost = Callable[[Array], tuple[Array, Mapping[str, Array]]]
+Files = Mapping[int | None, bytes]
+"""ONNX files by the environment steps `N` that they are unrolled to; None for one that is not."""
 Run = Callable[[Tensors], list[Array]]
 """Runs one row, whose batch axis is 1; returns the outputs in the order of ``config.pbtxt``."""
 
 CONTRACT_PARAMETER = "wmserve_world"
+COARSE = "_coarse.onnx"
+"""How the file of a coarse engine ends."""
 THREADS = int(os.environ.get("WMSERVE_TRITON_THREADS", "1"))
 PARENT_POLL_S = 0.5
 
@@ -88,10 +96,11 @@ def to_tensor(name: str, array: Array) -> Any:
 
 
 class Engine:
-    """One verb's ONNX files, by the environment steps `N` that they are unrolled to; None for one that is not."""
+    """One verb's ONNX files, and the coarse ones beside them, if there are any."""
 
-    def __init__(self, files: Mapping[int | None, bytes], threads: int) -> None:
+    def __init__(self, files: Files, coarse: Files, threads: int) -> None:
         self.sessions = {steps: session(model, threads) for steps, model in files.items()}
+        self.coarse = {steps: session(model, threads) for steps, model in coarse.items()}
 
     def run(self, tensors: Tensors, outputs: list[str]) -> list[Array]:
         """Run the file that is unrolled to as many steps as there are actions."""
@@ -103,7 +112,7 @@ class Engine:
 
     def warm_up(self) -> None:
         """Run each file once on zeros, so that no caller pays for what a runtime does at its first call."""
-        for steps, engine in self.sessions.items():
+        for steps, engine in [*self.sessions.items(), *self.coarse.items()]:
             sizes = {"T": 1, "h": 64, "w": 64, "S": 64, "P": 1, "N": steps or 1}
             shapes = {
                 i.name: [sizes.get(axis, 1) if isinstance(axis, str) else axis for axis in i.shape]
@@ -118,18 +127,26 @@ class Engine:
         task = slices.unpack_task(tensors["search"])
         wanted = task.problem.shape.steps
         steps = min(size for size in self.sessions if size is not None and size >= wanted)
-        engine, spent = self.sessions[steps], 0.0
-        outputs = [output.name for output in engine.get_outputs()]
+        spent = 0.0
 
-        def cost(candidates: Array) -> tuple[Array, Mapping[str, Array]]:
-            nonlocal spent
-            began = time.perf_counter()
-            actions = np.pad(candidates, ((0, 0), (0, steps - wanted), (0, 0)), mode="edge")
-            scored = engine.run(outputs, {**fixed, "actions": actions[None]})
-            kept = {name: array[0, :, : wanted // action_block] for name, array in zip(outputs, scored, strict=True)}
-            spent += time.perf_counter() - began
-            return task.goal(kept)
+        def cost_of(engine: ort.InferenceSession) -> Cost:
+            outputs = [output.name for output in engine.get_outputs()]
 
+            def cost(candidates: Array) -> tuple[Array, Mapping[str, Array]]:
+                nonlocal spent
+                began = time.perf_counter()
+                actions = np.pad(candidates, ((0, 0), (0, steps - wanted), (0, 0)), mode="edge")
+                scored = engine.run(outputs, {**fixed, "actions": actions[None]})
+                horizon = wanted // action_block
+                kept = {name: array[0, :, :horizon] for name, array in zip(outputs, scored, strict=True)}
+                spent += time.perf_counter() - began
+                return task.goal(kept)
+
+            return cost
+
+        cost = cost_of(self.sessions[steps])
+        if steps in self.coarse:
+            cost = coarse_to_fine(cost_of(self.coarse[steps]), cost, task.problem.settings.elite_count)
         began = time.perf_counter()
         state = advance(cost, task.problem, task.state, task.slice_s, task.left_s)
         progress = slices.Progress(state, spent, time.perf_counter() - began - spent)
@@ -176,19 +193,21 @@ class TritonPythonModel:
         world = json.loads(config["parameters"][CONTRACT_PARAMETER]["string_value"])
         verb = args["model_name"].removeprefix(world["name"] + "_")
         folder = Path(args["model_repository"]) / args["model_version"]
-        files = {
-            steps_of(key, world["action"]["action_block"]): verified(folder / key.removeprefix(verb + "/"), digest)
-            for key, digest in world["digests"]["engines"].items()
-            if key.startswith(verb + "/")
-        }
+        block = world["action"]["action_block"]
+        files: dict[int | None, bytes] = {}
+        coarse: dict[int | None, bytes] = {}
+        for key, digest in world["digests"]["engines"].items():
+            if key.startswith(verb + "/"):
+                kind = coarse if key.endswith(COARSE) else files
+                kind[steps_of(key, block)] = verified(folder / key.removeprefix(verb + "/"), digest)
         if not files:
             raise RuntimeError(f"the contract of world {world['name']} has no engine for model {args['model_name']}")
         self._outputs = [tensor["name"] for tensor in config["output"]]
-        wide = Engine(files, THREADS)
-        narrow = Engine(files, 1) if THREADS > 1 else wide
+        wide = Engine(files, coarse, THREADS)
+        narrow = Engine(files, coarse, 1) if THREADS > 1 else wide
         for engine in (wide, narrow):
             engine.warm_up()
-        self._alone, self._beside = (self._runner(verb, e, world["action"]["action_block"]) for e in (wide, narrow))
+        self._alone, self._beside = (self._runner(verb, engine, block) for engine in (wide, narrow))
         self._together = Together(self._alone) if verb == "encode" else None
         self._pool = ThreadPoolExecutor(THREADS)
 
@@ -251,5 +270,5 @@ def stack(parts: tuple[Array, ...]) -> Array:
 
 def steps_of(key: str, action_block: int) -> int | None:
     """Environment steps `N` that an engine is unrolled to, from its file's name; None for one that is not."""
-    match = re.search(r"/horizon_(\d+)\.onnx$", key)
+    match = re.search(r"/horizon_(\d+)(_coarse)?\.onnx$", key)
     return int(match[1]) * action_block if match else None
