@@ -53,10 +53,12 @@ class Options:
     """Problems of the anytime curve."""
     episodes: int
     """Episodes of each protocol and each side."""
+    rank_problems: int
+    """Problems of the export's rank gate, three populations each; at full size one takes four seconds."""
 
 
-QUICK = Options(rounds=1, problems=3, episodes=4)
-WHOLE = Options(rounds=5, problems=100, episodes=200)
+QUICK = Options(rounds=1, problems=3, episodes=4, rank_problems=2)
+WHOLE = Options(rounds=5, problems=100, episodes=200, rank_problems=40)
 
 
 def frames(count: int) -> list[tuple[Frame, Frame]]:
@@ -79,12 +81,16 @@ def options(seed: int, **values: object) -> PlannerOptions:
     return PlannerOptions(seed=seed, **values)  # type: ignore[arg-type]
 
 
-def lewm_repository(folder: Path, **export: object) -> Path:
+def lewm_repository(folder: Path, rank_problems: int, **export: object) -> Path:
     """A full-size LeWM with random weights, exported; actions are in units of z-scores, as the peer samples them."""
     axes = tuple(ActionAxis(name=name, unit="z", low=-10, high=10, mean=0, std=1) for name in ("x", "y"))
     config = lewm_checkpoint.full_size().model_copy(update={"action": ActionSpec(axes=axes, action_block=5)})
     lewm_checkpoint.save(config, folder / "checkpoint")
-    export_world(folder / "checkpoint", folder / "repository", ExportOptions(horizons=(5,), **export))
+    export_world(
+        folder / "checkpoint",
+        folder / "repository",
+        ExportOptions(horizons=(5,), rank_problems=rank_problems, **export),
+    )
     return folder / "repository"
 
 
@@ -111,7 +117,7 @@ def plan_lewm(client: Client, world: str) -> Callable[[Frame, Frame, int], objec
 
 def exact(report: Report, chosen: Options, folder: Path) -> None:
     """Equal budget, float32: full-size LeWM, CEM 300 x 30, from frames to actions."""
-    repository = lewm_repository(folder)
+    repository = lewm_repository(folder, rank_problems=2)
     with rivals.server(repository) as (client, _), rivals.peer("lewm", folder / "checkpoint") as peer:
         plan = plan_lewm(client, "lewm_random")
         start, goal = frames(1)[0]
@@ -129,7 +135,7 @@ def exact(report: Report, chosen: Options, folder: Path) -> None:
 
 def reduced(report: Report, chosen: Options, folder: Path) -> None:
     """Equal budget, reduced precision, behind the exporter's rank gate."""
-    repository = lewm_repository(folder, precision="mixed")
+    repository = lewm_repository(folder, rank_problems=chosen.rank_problems, precision="mixed")
     gates = json.loads((repository / "lewm_random_encode" / "export_report.json").read_text())["rank"]
     with rivals.server(repository) as (client, _), rivals.peer("lewm", folder / "checkpoint") as peer:
         plan = plan_lewm(client, "lewm_random")

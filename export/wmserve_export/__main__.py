@@ -33,6 +33,7 @@ def main(argv: list[str] | None = None) -> int:
         candidate_limit=options.candidate_limit,
         plan_budget=options.plan_budget,
         precision=options.precision,
+        rank_problems=options.rank_problems,
     )
     try:
         report = export_world(options.checkpoint, options.repository, chosen, show=not options.quiet)
@@ -78,6 +79,12 @@ def parser() -> argparse.ArgumentParser:
         default=defaults.precision,
         help="how plans score candidates: all in float32, or (mixed) all in 8-bit integers and the best again in "
         "float32, which is faster for large worlds (default: %(default)s)",
+    )
+    add(
+        "--rank-problems",
+        type=int,
+        default=defaults.rank_problems,
+        help="random planning problems of the rank gate; large models take seconds for each (%(default)s)",
     )
     add("--quiet", action="store_true", help="show no progress")
     return parser

@@ -26,6 +26,8 @@ class ExportOptions:
     """Largest height and width of a frame, pixels."""
     precision: Precision = "float32"
     """Of the verb ``plan``; ``mixed`` scores all candidates in 8-bit integers and the best again in float32."""
+    rank_problems: int = 200
+    """Random planning problems that the rank gate tries."""
 
 
 def engine_horizons(config: FamilyConfig, options: ExportOptions) -> tuple[int, ...]:

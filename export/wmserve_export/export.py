@@ -35,20 +35,21 @@ def export_world(checkpoint: Path, place: Path, options: ExportOptions, show: bo
     world = contract.build(
         family.config, options, contract.digests(checkpoint, {engine.key: file for engine, file in files.items()})
     )
-    figures = try_gates(family, files, Examples.load(checkpoint, family), show)
+    figures = try_gates(family, files, Examples.load(checkpoint, family), options.rank_problems, show)
     report = {**as_report(world, files), **figures}
     repository.write(place, world, family.config, files, report)
     return report
 
 
 def try_gates(
-    family: families.Family, files: Mapping[Engine, bytes], examples: Examples, show: bool
+    family: families.Family, files: Mapping[Engine, bytes], examples: Examples, rank_problems: int, show: bool
 ) -> dict[str, object]:
     """Figures of both gates; GateError from the first that refuses."""
     with one_thread():
         parity = gates.parity(family, files, examples)
         parity.check()
-        rank = gates.rank(family, files, examples, lambda problems: tqdm(problems, "rank gate", disable=not show))
+        problems = tqdm(range(rank_problems), "rank gate", disable=not show)
+        rank = gates.rank(family, files, examples, problems)
         for agreement in rank.values():
             agreement.check()
     return gates.as_report(parity, rank)

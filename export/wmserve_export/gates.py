@@ -10,7 +10,7 @@ Parity alone is not enough: a search sorts candidates by cost, and where costs l
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -26,9 +26,6 @@ from wmserve_export.onnx_graphs import graph
 from wmserve_export.runtime import Floats, Runner
 from wmserve_export.scoring import RESCORED, scorers, total
 
-Track = Callable[[Iterable[int]], Iterable[int]]
-"""Passes numbers on and shows how far it is; tqdm, or nothing."""
-
 PARITY_LIMIT = 1e-4
 PARITY_SIZES: tuple[Mapping[str, int], ...] = (
     {"B": 1, "S": 1, "h": 64, "w": 64},
@@ -37,7 +34,6 @@ PARITY_SIZES: tuple[Mapping[str, int], ...] = (
     {"B": 4, "S": 64, "h": 31, "w": 47},
 )
 
-RANK_PROBLEMS = 200
 RANK_ITERATIONS = 3
 CANDIDATES, ELITES = 300, 30
 OVERLAP_LIMIT = 28
@@ -137,7 +133,7 @@ class Population:
 
 
 def rank(
-    family: Family, files: Mapping[Engine, bytes], examples: Examples, track: Track = iter
+    family: Family, files: Mapping[Engine, bytes], examples: Examples, problems: Iterable[int]
 ) -> dict[Precision, Rank]:
     """Search with torch's costs, and compare what the engines' costs would have chosen in every population."""
     config = family.config
@@ -146,7 +142,7 @@ def rank(
     scored = scorers(files, engine, config.goal_metric)
     overlaps: dict[Precision, list[int]] = {precision: [] for precision in scored}
     differences: dict[Precision, list[float]] = {precision: [] for precision in scored}
-    for drawn in populations(family, engine, examples, track):
+    for drawn in populations(family, engine, examples, problems):
         for precision, costs in scored.items():
             theirs = elites(costs(drawn.inputs))
             overlaps[precision].append(len(set(drawn.elites.tolist()) & set(theirs.tolist())))
@@ -159,7 +155,7 @@ def agreement(precision: Precision, overlaps: list[int], differences: list[float
     """Figures of all populations."""
     return Rank(
         precision=precision,
-        problems=RANK_PROBLEMS,
+        problems=len(overlaps) // RANK_ITERATIONS,
         populations=len(overlaps),
         overlap_p5=float(np.percentile(overlaps, 5)),
         overlap_mean=float(np.mean(overlaps)),
@@ -167,10 +163,10 @@ def agreement(precision: Precision, overlaps: list[int], differences: list[float
     )
 
 
-def populations(family: Family, engine: Engine, examples: Examples, track: Track) -> Iterator[Population]:
+def populations(family: Family, engine: Engine, examples: Examples, problems: Iterable[int]) -> Iterator[Population]:
     """Draw what searches over random problems would, each population around torch's elites of the one before."""
     config, module, generator = family.config, graph(family, engine), torch.Generator().manual_seed(1)
-    for _ in track(range(RANK_PROBLEMS)):
+    for _ in problems:
         problem = examples.inputs(config, engine, {"B": 1, "S": 1}, generator)
         mean, std = actions_like(config, tuple(problem["actions"].shape[2:]), generator) / 2, 0.5
         for _ in range(RANK_ITERATIONS):

@@ -98,7 +98,7 @@ def test_making_it_twice_gives_the_same_bytes(world: Exported) -> None:
 def test_rank_refuses_too_few_scored_again(lewm: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
     """20 of 30 elites in float32 are not enough; it is the mixed precision that is refused."""
     monkeypatch.setattr(scoring, "RESCORED", 20)
-    found = gates.rank(families.load(lewm.checkpoint), plan_files(lewm), NO_EXAMPLES)
+    found = gates.rank(families.load(lewm.checkpoint), plan_files(lewm), NO_EXAMPLES, range(200))
     found["float32"].check()
     with pytest.raises(gates.GateError, match=r"^rank: .* in mixed precision"):
         found["mixed"].check()
