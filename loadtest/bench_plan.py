@@ -58,7 +58,7 @@ class Options:
 
 
 QUICK = Options(rounds=1, problems=3, episodes=4, rank_problems=2)
-WHOLE = Options(rounds=5, problems=100, episodes=200, rank_problems=40)
+WHOLE = Options(rounds=3, problems=100, episodes=200, rank_problems=20)
 
 
 def frames(count: int) -> list[tuple[Frame, Frame]]:
