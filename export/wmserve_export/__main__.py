@@ -35,6 +35,9 @@ def main(argv: list[str] | None = None) -> int:
         precision=options.precision,
         rank_problems=options.rank_problems,
     )
+    if chosen.rank_problems < 1:
+        print("cannot export: --rank-problems must be at least 1", file=sys.stderr)
+        return UNUSABLE
     try:
         report = export_world(options.checkpoint, options.repository, chosen, show=not options.quiet)
     except GateError as error:

@@ -27,7 +27,7 @@ class ExportOptions:
     precision: Precision = "float32"
     """Of the verb ``plan``; ``mixed`` scores all candidates in 8-bit integers and the best again in float32."""
     rank_problems: int = 200
-    """Random planning problems that the rank gate tries."""
+    """Random planning problems that the rank gate tries, at least 1."""
 
 
 def engine_horizons(config: FamilyConfig, options: ExportOptions) -> tuple[int, ...]:

@@ -49,7 +49,13 @@ def http_server(app: HttpEdge, settings: Settings) -> tuple[HttpServer, socket.s
         raise OSError(f"HTTP port {settings.http_port}: {error.strerror}; set WMSERVE_HTTP_PORT to another") from None
     listener.listen(1024)
     config = uvicorn.Config(
-        app, http="httptools", log_config=None, lifespan="off", access_log=False, server_header=False
+        app,
+        http="httptools",
+        log_config=None,
+        lifespan="off",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=1,  # the gateway has drained before: what is left would never end
     )
     return HttpServer(config), listener
 

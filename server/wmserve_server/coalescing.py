@@ -4,7 +4,7 @@ A call that finds the engine free leaves at once; calls that arrive while it is 
 waits for company. Calls whose caller has gone are dropped before they cost anything.
 
 Work that comes in turns (a search, slice by slice) says how many it has had: who has had fewer goes first, so that a
-small plan passes large ones.
+small plan passes large ones. Each time that a call is passed counts for it, so that nobody waits for ever.
 """
 
 import asyncio
@@ -16,6 +16,8 @@ from operator import attrgetter
 import numpy as np
 from numpy.typing import NDArray
 
+from wmserve_server.errors import Unavailable
+
 Tensors = Mapping[str, NDArray[np.generic]]
 Send = Callable[[Tensors], Awaitable[Tensors]]
 """Sends tensors with a leading batch axis `[B, ...]` and returns tensors with the same."""
@@ -23,14 +25,14 @@ Send = Callable[[Tensors], Awaitable[Tensors]]
 MAX_BATCH_BYTES = 8 << 20
 
 
-@dataclass(frozen=True)
+@dataclass
 class Call:
     """One caller's tensors, without a batch axis, and where to put the answer."""
 
     tensors: Tensors
     answer: "asyncio.Future[Tensors]"
     turns: int
-    """Turns that this work has had before."""
+    """Turns that this work has had before, less the times that others were taken while it waited."""
 
     @property
     def signature(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
@@ -81,6 +83,7 @@ class Coalescer:
             if self._joins(batch, call):
                 batch.append(call)
             else:
+                call.turns -= 1
                 rest.append(call)
         self._waiting = rest
         return batch
@@ -96,11 +99,16 @@ class Coalescer:
         names = batch[0].tensors
         try:
             answers = await self._send({name: np.stack([call.tensors[name] for call in batch]) for name in names})
-        except Exception as error:
+            rows = [{name: array[row] for name, array in answers.items()} for row in range(len(batch))]
+        except BaseException as error:
+            # Nobody may wait for ever: also not when this is cancelled because the gateway hangs up.
+            reason = error if isinstance(error, Exception) else Unavailable("the server is shutting down")
             for call in batch:
                 if not call.answer.done():
-                    call.answer.set_exception(error)
+                    call.answer.set_exception(reason)
+            if not isinstance(error, Exception):
+                raise
             return
-        for row, call in enumerate(batch):
+        for call, row in zip(batch, rows, strict=True):
             if not call.answer.done():
-                call.answer.set_result({name: array[row] for name, array in answers.items()})
+                call.answer.set_result(row)

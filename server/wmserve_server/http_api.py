@@ -15,6 +15,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from google.protobuf.message import DecodeError
 from pydantic_core import from_json
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from wmserve_server import wire
@@ -79,10 +80,13 @@ async def read_body(request: Request, limit: int) -> bytes:
     if int(request.headers.get("content-length", "0")) > limit:
         raise too_large
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise too_large
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit:
+                raise too_large
+    except ClientDisconnect:
+        raise Cancelled("the caller has gone") from None
     return bytes(body)
 
 

@@ -38,7 +38,8 @@ class LatentsStore:
     def put(self, world: World, latents: Floats) -> str:
         """Keep latents and return their handle; older ones go when room is needed."""
         latents_id = f"lat_{secrets.token_urlsafe(16)}"
-        entry = Entry(world.name, world.digests.checkpoint, latents, self._clock() + self.lifetime_s)
+        # A copy: what arrives is a view of everything that travelled with it.
+        entry = Entry(world.name, world.digests.checkpoint, latents.copy(), self._clock() + self.lifetime_s)
         self._insert(latents_id, entry)
         self._evict()
         return latents_id

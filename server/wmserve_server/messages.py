@@ -15,6 +15,8 @@ from wmserve_server.json_arrays import ARRAY_SCHEMA, Array, decode_base64
 LATENTS_ID_PATTERN = r"^lat_[A-Za-z0-9_-]{22}$"
 MAX_TIMEOUT_MS = 600_000
 MAX_COUNT = 1_000_000
+MAX_ITERATIONS = 1000
+"""Of a search, whose costs by iteration are part of the answer."""
 
 M = TypeVar("M", bound="Message")
 
@@ -137,7 +139,7 @@ class PlannerOptions(Message):
     algorithm: Algorithm | None = None
     horizon: Annotated[int | None, Field(ge=1, le=MAX_COUNT, description="Model steps looked ahead.")] = None
     candidate_count: Annotated[int | None, Field(ge=2, le=MAX_COUNT)] = None
-    iterations: Annotated[int | None, Field(ge=1, le=MAX_COUNT)] = None
+    iterations: Annotated[int | None, Field(ge=1, le=MAX_ITERATIONS)] = None
     elite_count: Annotated[int | None, Field(ge=1, le=MAX_COUNT)] = None
     hold_steps: Annotated[
         int | None,

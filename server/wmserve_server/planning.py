@@ -6,8 +6,9 @@ The search itself runs beside the cost engine. It comes back after each slice, s
 turns, a caller that has gone stops its search, and nothing is held there that could be lost.
 """
 
+import asyncio
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 from wmserve.world import World
@@ -16,7 +17,7 @@ from wmserve_server import validation
 from wmserve_server.backend import Backend, Floats, Start
 from wmserve_server.errors import InvalidArgument
 from wmserve_server.messages import PlannerOptions, PlanRequest
-from wmserve_server.planner import Problem, Settings, Shape, State, begin
+from wmserve_server.planner import Problem, Settings, Shape, State, StopReason, begin
 from wmserve_server.planner.goal import GoalCost
 from wmserve_server.planner.slices import Task
 
@@ -117,12 +118,21 @@ class Searched:
 
 
 async def run(backend: Backend, asked: Asked, start: Start, goal: Floats) -> Searched:
-    """Have the search taken further, slice by slice, until there is a reason to stop."""
+    """Have the search towards goal latents `[D]` taken further, slice by slice, until there is a reason to stop.
+
+    At the deadline the best plan so far is the answer, also where the next slice still waits for its turn.
+    """
     state, spent, turns = asked.state, Spent(), 0
     while state.stop_reason is None:
-        left_s = None if asked.deadline is None else asked.deadline - perf_counter()
+        left_s = None if asked.deadline is None else max(0.0, asked.deadline - perf_counter())
         task = Task(asked.problem, asked.goal, state, SLICE_S, left_s, turns)
-        progress = await backend.advance(asked.world, start, goal, task)
+        try:
+            async with asyncio.timeout(None if state.best is None else left_s) as limit:
+                progress = await backend.advance(asked.world, start, goal, task)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            return Searched(replace(state, stop_reason=StopReason.DEADLINE), spent)
         state, turns = progress.state, turns + 1
         spent.cost_s += progress.cost_s
         spent.search_s += progress.search_s

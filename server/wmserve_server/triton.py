@@ -9,6 +9,7 @@ restarted, or a world that was added, is found without being told.
 import asyncio
 import contextlib
 import logging
+import struct
 from collections.abc import Mapping
 from typing import Any
 
@@ -91,7 +92,11 @@ class TritonBackend:
     async def advance(self, world: World, start: Start, goal: Floats, task: Task) -> Progress:
         """Take a search towards a goal `[D]` some iterations further."""
         tensors = start_tensors(start) | {"goal": goal, "search": pack_task(task)}
-        return unpack_progress((await self._call(world, "plan", tensors, task.turns))["search"])
+        answer = await self._call(world, "plan", tensors, task.turns)
+        try:
+            return unpack_progress(answer["search"])
+        except (ValueError, KeyError, TypeError, struct.error):
+            raise BackendFault("an engine answered a search that cannot be read") from None
 
     async def _call(self, world: World, verb: str, tensors: Tensors, turns: int = 0) -> Mapping[str, Any]:
         if self._unready is not None:
@@ -105,50 +110,75 @@ class TritonBackend:
             observe = self._metrics.batch_size.labels(engine).observe
             max_batch = 1 if served is None else min(served.max_batch[verb], MAX_BATCH[verb])
 
+            wanted = OUTPUTS[verb] | ({"readouts"} if world.readouts and verb != "plan" else set())
+
             async def send(tensors: Tensors) -> Tensors:
-                return await self._infer(engine, verb, tensors)
+                return await self._infer(engine, wanted, tensors)
 
             self._coalescers[engine] = Coalescer(send, max_batch, MAX_IN_FLIGHT[verb], observe)
         return self._coalescers[engine]
 
-    async def _infer(self, engine: str, verb: str, tensors: Tensors) -> Tensors:
+    async def _infer(self, engine: str, wanted: set[str], tensors: Tensors) -> Tensors:
         try:
             answer = await self._inference.infer(engine, tensors, CALL_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
             raise self._translate(engine, error) from None
-        if not answer.keys() >= OUTPUTS[verb]:
+        except ValueError:
+            raise BackendFault("an engine answered what cannot be read") from None
+        rows = len(next(iter(tensors.values())))
+        if any(len(array) != rows for array in answer.values()):
+            raise BackendFault("an engine answered another number of rows than it was asked")
+        if not answer.keys() >= wanted:
             raise BackendFault("an engine left an output out")
         return answer
 
     def _translate(self, engine: str, error: grpc.aio.AioRpcError) -> Exception:
         """Say to callers what they can act on; the rest is for the log."""
         log.warning("engine %s failed: %s %s", engine, error.code().name, error.details())
-        if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+        if error.code() is grpc.StatusCode.UNAVAILABLE:
             self._unready = "Triton does not answer"
             self._poll_now.set()
             return Unavailable("the engines went away during the call; try again", retry_after_s=RETRY_AFTER_S)
+        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return Unavailable("the engine took too long; try again", retry_after_s=RETRY_AFTER_S)
         return BackendFault("an engine failed on this request")
 
     async def _poll_forever(self) -> None:
         while True:
             self._poll_now.clear()
-            await self._poll()
+            try:
+                await self._poll()
+            except Exception:  # whatever it is, the next look may find better
+                log.exception("looking at Triton failed")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._poll_now.wait(), POLL_S if self._unready is None else POLL_S / 4)
 
-    async def _try_out(self, found: Discovery) -> None:
-        """Encode a blank frame with each world that is new, so that no caller is the first one on the whole way."""
-        for name, served in found.served.items():
-            if self._discovery.served.get(name) != served or self._unready is not None:
-                spec = served.world.observation
-                blank = np.zeros((1, served.world.context_length, spec.native_height, spec.native_width, 3), np.uint8)
-                await self._inference.infer(served.world.engine("encode"), {"observations": blank}, CALL_TIMEOUT_S)
+    async def _tried_out(self, found: Discovery) -> Discovery:
+        """What is served of the found: worlds that are new encode a blank frame first.
+
+        So no caller is the first one on the whole way, and a world that cannot encode does not hurt the others.
+        """
+        served, problems = dict(found.served), list(found.problems)
+        for name, new in found.served.items():
+            if self._discovery.served.get(name) == new and self._unready is None:
+                continue
+            spec, frames = new.world.observation, new.world.context_length
+            blank = np.zeros((1, frames, spec.native_height, spec.native_width, 3), np.uint8)
+            try:
+                await self._inference.infer(new.world.engine("encode"), {"observations": blank}, CALL_TIMEOUT_S)
+            except (grpc.aio.AioRpcError, ValueError) as error:
+                if isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.UNAVAILABLE:
+                    raise
+                log.error("world %s is not served, it does not encode: %s", name, error)
+                del served[name]
+                problems.append(f"world {name} does not encode")
+        return Discovery(served, tuple(problems))
 
     async def _poll(self) -> None:
         try:
             async with asyncio.timeout(POLL_S * 5):
                 found = await discover(self._client)
-                await self._try_out(found)
+            found = await self._tried_out(found)
         except (InferenceServerException, grpc.aio.AioRpcError, TimeoutError):
             self._unready = "Triton does not answer"
             return

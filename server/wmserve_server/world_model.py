@@ -80,7 +80,7 @@ class WorldModel:
             async with self._time_limit(request.timeout_ms):
                 start, _ = await self._start(world, request.context)
                 rolled = await self._backend.rollout(world, start, actions)
-        must_be_finite(rolled.disagreement, rolled.readouts)
+        must_be_finite(rolled.latents, rolled.disagreement, rolled.readouts)
         self._metrics.observe_disagreement("rollout", world.name, rolled.disagreement)
         return m.RolloutResponse(
             disagreement=rolled.disagreement,

@@ -83,3 +83,37 @@ async def test_who_has_had_fewer_turns_goes_first() -> None:
     waiting = [(0.0, 0), (1.0, 5), (2.0, 1), (3.0, 0), (4.0, 1)]
     await asyncio.gather(*(coalescer.call(sized(value), turns) for value, turns in waiting))
     assert served == [0.0, 3.0, 2.0, 4.0, 1.0]
+
+
+async def test_nobody_waits_for_ever() -> None:
+    """A search that has had many turns gets one after it was passed as many times, however many new ones come."""
+    served: list[float] = []
+
+    async def send(tensors: Tensors) -> Tensors:
+        await asyncio.sleep(0)
+        served.extend(tensors["x"][:, 0])
+        return tensors
+
+    coalescer = Coalescer(send, max_batch=1, max_in_flight=1, on_batch=lambda _: None)
+
+    async def newcomers() -> None:
+        for number in range(20):
+            await coalescer.call(sized(float(number)))
+
+    await asyncio.gather(newcomers(), newcomers(), coalescer.call(sized(-3.0), turns=5))
+    assert 5 <= served.index(-3.0) <= 8
+
+
+async def test_a_short_answer_is_an_error_of_its_callers() -> None:
+    """An engine that answers too few rows leaves nobody waiting."""
+
+    async def send(tensors: Tensors) -> Tensors:
+        return {"y": tensors["x"][:1]}
+
+    coalescer = Coalescer(send, max_batch=8, max_in_flight=1, on_batch=lambda _: None)
+    first, *rest = [asyncio.ensure_future(coalescer.call(sized(float(number)))) for number in range(3)]
+    await first
+    async with asyncio.timeout(1):
+        for call in rest:
+            with pytest.raises(IndexError):
+                await call

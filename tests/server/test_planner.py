@@ -1,5 +1,6 @@
 """The searches: on a known cost, within bounds, reproducible, in time."""
 
+import asyncio
 import json
 import time
 from dataclasses import replace
@@ -7,12 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from wmserve_server.backend import Start
 from wmserve_server.planner import Best, Limits, Problem, Settings, Shape, State, StopReason, advance, begin, search
 from wmserve_server.planner.algorithms import coloured
 from wmserve_server.planner.goal import GoalCost, ReadoutGoal
 from wmserve_server.planner.search import Details
 from wmserve_server.planner.shaping import Floats, expand, knots_of
 from wmserve_server.planner.slices import Progress, Task, pack_progress, pack_task, unpack_progress, unpack_task
+from wmserve_server.planning import Asked, run
+
+from tests.worlds import make_world
 
 ALGORITHMS = ("cem", "icem", "mppi")
 GOLDEN = Path(__file__).parent.parent / "golden" / "planner.json"
@@ -125,6 +130,26 @@ def test_a_slice_ends_in_time_and_gives_no_reason() -> None:
     state = advance(slow, asked, begin(asked), slice_s=0.05)
     assert state.stop_reason is None
     assert 1 <= state.iterations <= 3
+
+
+class Late:
+    """A backend whose first slice is quick and whose second never comes to its turn."""
+
+    async def advance(self, world: object, start: object, goal: object, task: Task) -> Progress:
+        del world, start, goal
+        if task.turns:
+            await asyncio.sleep(60)
+        return Progress(advance(quadratic, task.problem, task.state, slice_s=0.0), 0.0, 0.0)
+
+
+async def test_at_the_deadline_the_best_so_far_is_the_answer_also_while_it_waits() -> None:
+    """A slice that waits for its turn does not hold up a plan whose time is over."""
+    asked_problem = problem("cem", iterations=1000)
+    asked = Asked(make_world(), asked_problem, GoalCost(1.0, 0.0), begin(asked_problem), time.perf_counter() + 0.05)
+    async with asyncio.timeout(5):
+        searched = await run(Late(), asked, Start(np.zeros((1, 32), np.float32)), np.zeros(32, np.float32))  # type: ignore[arg-type]
+    assert (searched.state.stop_reason, searched.state.iterations) == (StopReason.DEADLINE, 1)
+    assert searched.state.best is not None
 
 
 def test_converged_search_stops_early() -> None:

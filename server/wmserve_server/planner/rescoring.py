@@ -2,7 +2,7 @@
 
     candidates -> sample -> coarse, exact -> does rounding drown their differences? -> yes: all exactly
                                                 |
-                                                `-> no: coarse -> the best -> exact -> are the elites surely known?
+                                                `-> no: coarse -> the best -> exact -> are the elites known?
                                                                     ^                      |
                                                                     `-- the next best <----'- no
 
@@ -81,7 +81,7 @@ class Scores:
         return self._order[~self._known[self._order]][:count]
 
     def settled(self, elite_count: int) -> bool:
-        """Whether the elites are surely among those whose exact costs are known.
+        """Whether the elites are very probably among those whose exact costs are known.
 
         They are if the cheapest of the rest stays behind them, even were it overestimated as much as any of those.
         """

@@ -52,6 +52,8 @@ COARSE = "_coarse.onnx"
 """How the file of a coarse engine ends."""
 THREADS = int(os.environ.get("WMSERVE_TRITON_THREADS", "1"))
 PARENT_POLL_S = 0.5
+TRIES, MAX_SIZES = 2, 1024
+"""Batches of one size that are tried, and sizes that are remembered."""
 
 
 def session(model: bytes, threads: int) -> ort.InferenceSession:
@@ -110,10 +112,10 @@ class Engine:
         answer: list[Array] = self.sessions[steps].run(outputs, tensors)
         return answer
 
-    def warm_up(self) -> None:
+    def warm_up(self, frames: int) -> None:
         """Run each file once on zeros, so that no caller pays for what a runtime does at its first call."""
         for steps, engine in [*self.sessions.items(), *self.coarse.items()]:
-            sizes = {"T": 1, "h": 64, "w": 64, "S": 64, "P": 1, "N": steps or 1}
+            sizes = {"T": frames, "h": 64, "w": 64, "S": 64, "N": steps or 1}
             shapes = {
                 i.name: [sizes.get(axis, 1) if isinstance(axis, str) else axis for axis in i.shape]
                 for i in engine.get_inputs()
@@ -145,7 +147,8 @@ class Engine:
             return cost
 
         cost = cost_of(self.sessions[steps])
-        if steps in self.coarse:
+        # The temperature of MPPI is a matter of all costs, not of the best alone.
+        if steps in self.coarse and task.problem.settings.algorithm != "mppi":
             cost = coarse_to_fine(cost_of(self.coarse[steps]), cost, task.problem.settings.elite_count)
         began = time.perf_counter()
         state = advance(cost, task.problem, task.state, task.slice_s, task.left_s)
@@ -156,29 +159,32 @@ class Engine:
 class Together:
     """Runs rows of equal shapes in one go where that gives the bits that they have alone.
 
-    Whether it does is the kernels' affair, and depends on shapes alone: it is tried on the first batch of each size.
+    Whether it does is the kernels' affair, and depends on shapes: it is tried on the first batches of each size.
     """
 
     def __init__(self, alone: Run) -> None:
         self._alone = alone
-        self._agrees: dict[tuple[object, ...], bool] = {}
+        self._tries: dict[tuple[object, ...], int] = {}
+        """By sizes, how often the bits were seen to agree; -1 where they did not."""
 
     def __call__(self, rows: list[Tensors]) -> list[list[Array]] | None:
         """Answers of the rows; None where they have to be run one by one."""
         key = tuple((name, len(rows), *array.shape) for name, array in rows[0].items())
         if any([*map(np.shape, row.values())] != [*map(np.shape, rows[0].values())] for row in rows):
             return None
-        if self._agrees.get(key) is False:
+        tries = self._tries.get(key, 0)
+        if tries < 0 or (tries == 0 and len(self._tries) >= MAX_SIZES):
             return None
         outputs = self._alone({name: np.concatenate([row[name] for row in rows]) for name in rows[0]})
         answers = [[output[at : at + 1] for output in outputs] for at in range(len(rows))]
-        if key not in self._agrees:
+        if tries < TRIES:
             wanted = [self._alone(row) for row in rows]
-            self._agrees[key] = all(
+            agrees = all(
                 one.tobytes() == other.tobytes()
                 for answer, want in zip(answers, wanted, strict=True)
                 for one, other in zip(answer, want, strict=True)
             )
+            self._tries[key] = tries + 1 if agrees else -1
             return wanted
         return answers
 
@@ -206,7 +212,7 @@ class TritonPythonModel:
         wide = Engine(files, coarse, THREADS)
         narrow = Engine(files, coarse, 1) if THREADS > 1 else wide
         for engine in (wide, narrow):
-            engine.warm_up()
+            engine.warm_up(world["context_length"])
         self._alone, self._beside = (self._runner(verb, engine, block) for engine in (wide, narrow))
         self._together = Together(self._alone) if verb == "encode" else None
         self._pool = ThreadPoolExecutor(THREADS)
