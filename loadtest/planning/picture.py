@@ -9,7 +9,9 @@ from loadtest.report import Report
 
 
 def draw(report: Report, file: Path) -> None:
-    """Three panels: LeWM at equal budget, Two-Room at equal success, cost against deadline."""
+    """Three panels, if all was measured: LeWM at equal budget, Two-Room at equal success, cost against deadline."""
+    if not {"lewm_ms", "two_room_ms", "anytime"} <= set(report.figures):
+        return
     figure, (lewm, two_room, anytime) = plt.subplots(1, 3, figsize=(12, 2.8))
     bars(lewm, report.figures["lewm_ms"], "LeWM, CEM 300 x 30: ms a plan", "less is better", "%.0f")
     bars(two_room, report.figures["two_room_ms"], "Two-Room, equal success: ms a plan", "less is better", "%.1f")

@@ -60,7 +60,8 @@ class Coalescer:
         """Send one caller's tensors and return theirs of the answer; raises what ``send`` raises."""
         answer: asyncio.Future[Tensors] = asyncio.get_running_loop().create_future()
         self._waiting.append(Call(tensors, answer, turns))
-        self._pump()
+        # Not at once: who asks in the same turn of the loop, as a plan does for start and goal, travels along.
+        asyncio.get_running_loop().call_soon(self._pump)
         return await answer
 
     def _pump(self) -> None:

@@ -29,7 +29,9 @@ class Settings(BaseSettings):
     )
     latents_capacity_bytes: PositiveInt = Field(256 << 20, description="Memory for latents behind handles.")
     latents_lifetime_s: PositiveFloat = Field(600.0, description="Seconds a handle lives after its last use.")
-    default_timeout_s: PositiveFloat = Field(10.0, description="Time limit of encode and rollout that name none; a plan has its deadline_ms.")
+    default_timeout_s: PositiveFloat = Field(
+        10.0, description="Time limit of encode and rollout that name none; a plan has its deadline_ms."
+    )
     drain_timeout_s: PositiveFloat = Field(10.0, description="On shutdown, longest wait for requests in flight.")
     log_level: str = Field("INFO", description="Level of the log on standard error.")
 
