@@ -144,7 +144,7 @@ class World(Part):
     goal_metric: GoalMetric
     planner: PlannerDefaults
     plan_precision: Precision = "float32"
-    """Precision of ``plan``; the plan returned and its cost are float32's either way, as all of ``encode`` and ``rollout``."""
+    """Precision of ``plan``; the plan returned and its cost are float32's either way, as is all else."""
     digests: Digests
 
     def engine(self, verb: str) -> str:
