@@ -121,7 +121,8 @@ BAD_JSON: dict[str, tuple[str, Json, int, str, str | None]] = {
     "candidates over limit": ("rollout", rollout_body(actions=encoded(np.zeros((100_000, 5, 2), "f2"))), 413, "too_large", "actions"),
     "plan horizon": ("plan", plan_body({"horizon": 1000}), 400, "invalid_argument", "planner.horizon"),
     "plan candidates": ("plan", plan_body({"candidate_count": 900_000}), 400, "invalid_argument", "planner.candidate_count"),
-    "plan budget": ("plan", plan_body({"candidate_count": 512, "iterations": 1_000_000}), 400, "invalid_argument", "planner"),
+    "plan budget": ("plan", plan_body({"candidate_count": 512, "iterations": 1000}), 400, "invalid_argument", "planner"),
+    "too many iterations": ("plan", plan_body({"iterations": 1001}), 400, "invalid_argument", "planner.iterations"),
     "plan elites": ("plan", plan_body({"elite_count": 17}), 400, "invalid_argument", "planner.elite_count"),
     "plan hold": ("plan", plan_body({"hold_steps": 3}), 400, "invalid_argument", "planner.hold_steps"),
     "plan algorithm": ("plan", plan_body({"algorithm": "gradient"}), 400, "invalid_argument", "planner.algorithm"),
@@ -266,7 +267,7 @@ BAD_GRPC: dict[str, tuple[str, Callable[[], Any], grpc.StatusCode, str, str]] = 
     "latents_id unknown": ("Rollout", lambda: pb.RolloutRequest(world=WORLD, context=pb.Context(latents_id="lat_" + "x" * 22), actions=to_tensor(np.zeros((1, 5, 2), "f4"))), grpc.StatusCode.NOT_FOUND, "latents_not_found", "context.latents_id"),
     "goal missing": ("Plan", lambda: plan(goal=pb.Goal()), grpc.StatusCode.INVALID_ARGUMENT, "invalid_argument", "goal"),
     "goal NaN": ("Plan", lambda: plan(goal=pb.Goal(readouts=pb.ReadoutTargets(values={"agent_x": float("nan")}))), grpc.StatusCode.INVALID_ARGUMENT, "invalid_argument", "goal.readouts.agent_x"),
-    "budget": ("Plan", lambda: plan(planner=pb.PlannerOptions(iterations=1_000_000)), grpc.StatusCode.INVALID_ARGUMENT, "invalid_argument", "planner"),
+    "budget": ("Plan", lambda: plan(planner=pb.PlannerOptions(iterations=1000, candidate_count=1000)), grpc.StatusCode.INVALID_ARGUMENT, "invalid_argument", "planner"),
     "std NaN": ("Plan", lambda: plan(planner=pb.PlannerOptions(initial_std=float("nan"))), grpc.StatusCode.INVALID_ARGUMENT, "invalid_argument", "planner.initial_std"),
     "limits NaN": ("Plan", lambda: plan(limits=pb.ActionLimits(low=[float("nan"), 0])), grpc.StatusCode.INVALID_ARGUMENT, "not_finite", "limits.low"),
 }  # fmt: skip

@@ -36,12 +36,19 @@ def coalescer(engine: Engine) -> Coalescer:
 
 
 async def test_each_caller_gets_its_own_row(engine: Engine, coalescer: Coalescer) -> None:
-    """Twenty calls at once: two leave at once, the others share few batches; nobody gets another's answer."""
+    """Twenty calls of one moment share few batches, as full as may be; nobody gets another's answer."""
     answers = await asyncio.gather(*(coalescer.call(sized(value)) for value in range(20)))
     assert [answer["y"][0] for answer in answers] == [2 * value for value in range(20)]
-    assert engine.batches[:2] == [1, 1]
-    assert max(engine.batches) == 8
-    assert len(engine.batches) <= 5
+    assert engine.batches == [8, 8, 4]
+
+
+async def test_a_call_that_finds_the_engine_free_leaves_at_once(engine: Engine, coalescer: Coalescer) -> None:
+    """Nobody waits for company."""
+    first = asyncio.create_task(coalescer.call(sized(1)))
+    await asyncio.sleep(0.002)
+    assert engine.batches == [1]
+    await asyncio.gather(first, coalescer.call(sized(2)))
+    assert engine.batches == [1, 1]
 
 
 async def test_only_equal_shapes_share_a_batch(engine: Engine, coalescer: Coalescer) -> None:
@@ -64,7 +71,9 @@ async def test_caller_that_left_costs_nothing(engine: Engine, coalescer: Coalesc
 
 async def test_failure_reaches_those_in_the_batch_only(coalescer: Coalescer) -> None:
     """When the engine fails, its callers are told, and later calls are answered."""
-    answers = await asyncio.gather(*(coalescer.call(sized(value)) for value in (-1, 1)), return_exceptions=True)
+    unlucky = asyncio.create_task(coalescer.call(sized(-1)))
+    await asyncio.sleep(0.002)
+    answers = await asyncio.gather(unlucky, coalescer.call(sized(1)), return_exceptions=True)
     assert isinstance(answers[0], RuntimeError)
     assert not isinstance(answers[1], BaseException)
     assert (await coalescer.call(sized(4)))["y"][0] == 8
@@ -111,9 +120,7 @@ async def test_a_short_answer_is_an_error_of_its_callers() -> None:
         return {"y": tensors["x"][:1]}
 
     coalescer = Coalescer(send, max_batch=8, max_in_flight=1, on_batch=lambda _: None)
-    first, *rest = [asyncio.ensure_future(coalescer.call(sized(float(number)))) for number in range(3)]
-    await first
     async with asyncio.timeout(1):
-        for call in rest:
-            with pytest.raises(IndexError):
-                await call
+        calls = (coalescer.call(sized(float(number))) for number in range(3))
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [IndexError] * 3
