@@ -11,6 +11,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -92,8 +93,7 @@ def same_noise(seed: int) -> Any:
         rng = np.random.default_rng((seed, next(iteration)))
         return torch.from_numpy(rng.standard_normal((count, horizon * BLOCK, 2), dtype=np.float32)).reshape(shape)
 
-    patched = mock.Mock(wraps=torch)
-    patched.randn = randn
+    patched = SimpleNamespace(**{**vars(torch), "randn": randn})
     return mock.patch("stable_worldmodel.solver.cem.torch", patched)
 
 
