@@ -1,6 +1,5 @@
 """Planning without a server: the served planner over the served engines, in this process."""
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,8 +76,3 @@ class Engines:
             return costs, dict(details)
 
         return search(cost, problem, warm_start)
-
-
-def milliseconds(began: float) -> float:
-    """Time since a reading of `perf_counter`."""
-    return 1000 * (time.perf_counter() - began)

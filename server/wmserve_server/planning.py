@@ -8,7 +8,7 @@ turns, a caller that has gone stops its search, and nothing is held there that c
 
 import asyncio
 import secrets
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 from wmserve.world import World
@@ -19,7 +19,7 @@ from wmserve_server.errors import InvalidArgument
 from wmserve_server.messages import PlannerOptions, PlanRequest
 from wmserve_server.planner import Problem, Settings, Shape, State, StopReason, begin
 from wmserve_server.planner.goal import GoalCost
-from wmserve_server.planner.slices import Task
+from wmserve_server.planner.slices import Progress, Task
 
 SLICE_S = 0.01
 """Seconds for which a search runs before others get their turn; one iteration, where that takes longer."""
@@ -101,39 +101,21 @@ def warm_start(asked: PlannerOptions, shape: Shape, world: World) -> Floats | No
     return validation.within_bounds(actions, world, name)
 
 
-@dataclass
-class Spent:
-    """Seconds that the cost engine and the search itself took."""
-
-    cost_s: float = 0.0
-    search_s: float = 0.0
-
-
-@dataclass
-class Searched:
-    """A search that is over, and what it took."""
-
-    state: State
-    spent: Spent = field(default_factory=Spent)
-
-
-async def run(backend: Backend, asked: Asked, start: Start, goal: Floats) -> Searched:
+async def run(backend: Backend, asked: Asked, start: Start, goal: Floats) -> Progress:
     """Have the search towards goal latents `[D]` taken further, slice by slice, until there is a reason to stop.
 
     At the deadline the best plan so far is the answer, also where the next slice still waits for its turn.
     """
-    state, spent, turns = asked.state, Spent(), 0
-    while state.stop_reason is None:
+    done, turns = Progress(asked.state, cost_s=0.0, search_s=0.0), 0
+    while done.state.stop_reason is None:
         left_s = None if asked.deadline is None else max(0.0, asked.deadline - perf_counter())
-        task = Task(asked.problem, asked.goal, state, SLICE_S, left_s, turns)
+        task = Task(asked.problem, asked.goal, done.state, SLICE_S, left_s, turns)
         try:
-            async with asyncio.timeout(None if state.best is None else left_s) as limit:
-                progress = await backend.advance(asked.world, start, goal, task)
+            async with asyncio.timeout(None if done.state.best is None else left_s) as limit:
+                more = await backend.advance(asked.world, start, goal, task)
         except TimeoutError:
             if not limit.expired():
                 raise
-            return Searched(replace(state, stop_reason=StopReason.DEADLINE), spent)
-        state, turns = progress.state, turns + 1
-        spent.cost_s += progress.cost_s
-        spent.search_s += progress.search_s
-    return Searched(state, spent)
+            return replace(done, state=replace(done.state, stop_reason=StopReason.DEADLINE))
+        done, turns = Progress(more.state, done.cost_s + more.cost_s, done.search_s + more.search_s), turns + 1
+    return done

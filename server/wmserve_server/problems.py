@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -48,8 +48,13 @@ def unforeseen(error: Exception) -> Response:
 
 def method_not_allowed(allowed: str) -> Response:
     """Answer a request with another method than the path has."""
-    body = {"type": "about:blank", "title": "Method Not Allowed", "status": 405}
-    return Response(json.dumps(body), 405, {"Allow": allowed}, media_type=PROBLEM)
+    return plain("Method Not Allowed", 405, {"Allow": allowed})
+
+
+def plain(title: str, status: int, headers: Mapping[str, str] | None) -> Response:
+    """A problem that is no more than its HTTP status."""
+    body = {"type": "about:blank", "title": title, "status": status}
+    return Response(json.dumps(body), status, headers, media_type=PROBLEM)
 
 
 def add_problems(app: FastAPI) -> None:
@@ -61,8 +66,7 @@ def add_problems(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def on_http_exception(_: Request, error: HTTPException) -> Response:
-        body = {"type": "about:blank", "title": error.detail, "status": error.status_code}
-        return Response(json.dumps(body), error.status_code, error.headers, media_type=PROBLEM)
+        return plain(error.detail, error.status_code, error.headers)
 
     @app.exception_handler(Exception)
     async def on_exception(_: Request, error: Exception) -> Response:

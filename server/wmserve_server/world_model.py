@@ -23,6 +23,7 @@ from wmserve_server.json_arrays import AnyArray
 from wmserve_server.latents import LatentsStore
 from wmserve_server.metrics import Metrics
 from wmserve_server.planner import Best, State
+from wmserve_server.planner.slices import Progress
 
 
 class WorldModel:
@@ -117,7 +118,7 @@ class WorldModel:
             seed=asked.problem.seed,
             latents_id=latents_id,
             goal_latents_id=goal_latents_id,
-            timing=timing(started, encoded, searched.spent),
+            timing=timing(started, encoded, searched),
             digests=world.digests,
         )
 
@@ -184,7 +185,7 @@ async def time_limit(seconds: float) -> AsyncIterator[None]:
         raise DeadlineExceeded(f"no answer within {seconds * 1000:.0f} ms") from None
 
 
-def timing(started: float, encoded: float, spent: planning.Spent) -> m.PlanTiming:
+def timing(started: float, encoded: float, spent: Progress) -> m.PlanTiming:
     """Where the time went, from the clock's readings at the start and after encoding."""
     return m.PlanTiming(
         encode_ms=(encoded - started) * 1000,

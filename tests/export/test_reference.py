@@ -5,14 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from google.protobuf import text_format
-from tritonclient.grpc.model_config_pb2 import ModelConfig
-from wmserve.world import CONTRACT_PARAMETER, World
 from wmserve_export.contract import checkpoint_digest
 from wmserve_export.families.images import resize_weights
 from wmserve_export.reference import collect, fit, goal_metric, train, verify
 
 import loadtest.evaluation  # noqa: F401  # lets stable-worldmodel import torchvision
+from loadtest.planning.in_process import contract
 from tests.conftest import ROOT
 
 
@@ -59,8 +57,5 @@ def test_training_makes_the_same_world_again(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_shipped_engines_are_those_of_the_shipped_checkpoint() -> None:
     """Whoever trains the world again must export it again."""
-    config = text_format.Parse(
-        (ROOT / "model_repository" / "two_room_encode" / "config.pbtxt").read_text(), ModelConfig()
-    )
-    world = World.model_validate_json(config.parameters[CONTRACT_PARAMETER].string_value)
+    world = contract(ROOT / "model_repository", "two_room")
     assert world.digests.checkpoint == checkpoint_digest(Path(train.__file__).parent / "two_room")

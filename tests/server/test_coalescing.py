@@ -79,8 +79,8 @@ async def test_failure_reaches_those_in_the_batch_only(coalescer: Coalescer) -> 
     assert (await coalescer.call(sized(4)))["y"][0] == 8
 
 
-async def test_who_has_had_fewer_turns_goes_first() -> None:
-    """A new search passes one that has had its turn, and searches of equal standing keep their order."""
+def one_by_one() -> tuple[Coalescer, list[float]]:
+    """A coalescer that sends one call at a time, and the calls' values in the order in which they were sent."""
     served: list[float] = []
 
     async def send(tensors: Tensors) -> Tensors:
@@ -89,6 +89,12 @@ async def test_who_has_had_fewer_turns_goes_first() -> None:
         return tensors
 
     coalescer = Coalescer(send, max_batch=1, max_in_flight=1, on_batch=lambda _: None)
+    return coalescer, served
+
+
+async def test_who_has_had_fewer_turns_goes_first() -> None:
+    """A new search passes one that has had its turn, and searches of equal standing keep their order."""
+    coalescer, served = one_by_one()
     waiting = [(0.0, 0), (1.0, 5), (2.0, 1), (3.0, 0), (4.0, 1)]
     await asyncio.gather(*(coalescer.call(sized(value), turns) for value, turns in waiting))
     assert served == [0.0, 3.0, 2.0, 4.0, 1.0]
@@ -96,14 +102,7 @@ async def test_who_has_had_fewer_turns_goes_first() -> None:
 
 async def test_nobody_waits_for_ever() -> None:
     """A search that has had many turns gets one after it was passed as many times, however many new ones come."""
-    served: list[float] = []
-
-    async def send(tensors: Tensors) -> Tensors:
-        await asyncio.sleep(0)
-        served.extend(tensors["x"][:, 0])
-        return tensors
-
-    coalescer = Coalescer(send, max_batch=1, max_in_flight=1, on_batch=lambda _: None)
+    coalescer, served = one_by_one()
 
     async def newcomers() -> None:
         for number in range(20):

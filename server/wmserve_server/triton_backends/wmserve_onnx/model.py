@@ -137,7 +137,9 @@ class Engine:
             def cost(candidates: Array) -> tuple[Array, Mapping[str, Array]]:
                 nonlocal spent
                 began = time.perf_counter()
-                actions = np.pad(candidates, ((0, 0), (0, steps - wanted), (0, 0)), mode="edge")
+                actions = candidates
+                if steps > wanted:
+                    actions = np.pad(candidates, ((0, 0), (0, steps - wanted), (0, 0)), mode="edge")
                 scored = engine.run(outputs, {**fixed, "actions": actions[None]})
                 horizon = wanted // action_block
                 kept = {name: array[0, :, :horizon] for name, array in zip(outputs, scored, strict=True)}
