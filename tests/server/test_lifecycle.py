@@ -32,7 +32,9 @@ def plan_request(iterations: int, deadline_ms: int = 0, seed: int = 1) -> pb.Pla
         world="two_room",
         context=pb.Context(observations=pb.Observations(array=to_tensor(FRAME))),
         goal=pb.Goal(observation=pb.Observations(array=to_tensor(FRAME))),
-        planner=pb.PlannerOptions(candidate_count=512, iterations=iterations, horizon=10, elite_count=50, seed=seed),
+        planner=pb.PlannerOptions(
+            algorithm="cem", candidate_count=512, iterations=iterations, horizon=10, elite_count=50, seed=seed
+        ),
         deadline_ms=deadline_ms,
     )
 
