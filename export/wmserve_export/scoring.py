@@ -19,7 +19,7 @@ from wmserve_export.runtime import Floats, Runner
 Scorer = Callable[[Mapping[str, Tensor]], Floats]
 """Costs `[S]` of the inputs of a plan engine, whose batch axis is 1."""
 
-RESCORED = 60
+RESCORED = 40
 """Candidates that a server scores again of 300 with 30 elites; a test holds it to the server's rule."""
 
 

@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 SERVICE = pb.DESCRIPTOR.services_by_name["WorldModelService"].full_name
 TRANSPORT = "grpc"
+WINDOW_BYTES, FRAME_BYTES = 4 << 20, 1 << 20
+"""How much a caller may send before it hears back, and at once: camera frames take several turns of the defaults."""
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -86,6 +88,8 @@ class GrpcServer:
             options=[
                 ("grpc.max_receive_message_length", max_body_bytes),
                 ("grpc.max_send_message_length", -1),
+                ("grpc.http2.lookahead_bytes", WINDOW_BYTES),
+                ("grpc.http2.max_frame_size", FRAME_BYTES),
                 ("grpc.so_reuseport", 0),  # a port that is taken is an error, not a second server
             ]
         )

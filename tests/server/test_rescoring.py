@@ -1,8 +1,8 @@
-"""Scoring in two precisions: the plan is the exact cost's, however coarse the other is."""
+"""Scoring in two precisions: the plan is as good as the exact cost's, however coarse the other is."""
 
 import numpy as np
 import pytest
-from wmserve_server.planner import Best, Cost, coarse_to_fine, search
+from wmserve_server.planner import Cost, coarse_to_fine, search
 from wmserve_server.planner.rescoring import rescored
 from wmserve_server.planner.search import Details
 from wmserve_server.planner.shaping import Floats
@@ -35,23 +35,32 @@ def coarsely(error: float, bias: float = 0.0) -> Cost:
     return cost
 
 
-def same(one: Best, other: Best) -> bool:
-    """Equal to the bit."""
-    rows = (one.details["last"].tobytes(), other.details["last"].tobytes())
-    return one.actions.tobytes() == other.actions.tobytes() and one.cost == other.cost and rows[0] == rows[1]
+def elites(costs: Floats) -> set[int]:
+    """The 30 that cost least."""
+    return set(np.argsort(costs, kind="stable")[:30].tolist())
+
+
+ERRORS = [(0.0, 0.0), (0.05, 0.0), (0.5, 0.0), (50.0, 0.0), (0.05, -1e3), (0.05, 1e3)]
+
+
+@pytest.mark.parametrize(("error", "bias"), ERRORS)
+def test_elites_are_those_of_the_exact_cost(error: float, bias: float) -> None:
+    """For errors that are small beside the costs' differences and for those that drown them: 28 of 30, mostly all."""
+    populations = np.random.default_rng(0).uniform(-1, 1, (40, 300, 20, 2)).astype(np.float32)
+    cost = coarse_to_fine(coarsely(error, bias), quadratic, 30)
+    shared = [len(elites(cost(one)[0]) & elites(quadratic(one)[0])) for one in populations]
+    assert np.percentile(shared, 5) >= 28
+    assert np.mean(shared) > 29
 
 
 @pytest.mark.parametrize("algorithm", ["cem", "icem"])
-@pytest.mark.parametrize(
-    ("error", "bias"), [(0.0, 0.0), (0.05, 0.0), (0.5, 0.0), (50.0, 0.0), (0.05, -1e3), (0.05, 1e3)]
-)
-def test_the_plan_is_that_of_the_exact_cost(algorithm: str, error: float, bias: float) -> None:
-    """For errors that are small beside the costs' differences, and for those that drown them, as all do in the end."""
+@pytest.mark.parametrize(("error", "bias"), ERRORS)
+def test_the_plan_is_as_good_as_that_of_the_exact_cost(algorithm: str, error: float, bias: float) -> None:
+    """A search gets where it gets with exact costs, beside what it has gained on the way."""
     asked = problem(algorithm, **BUDGET)
     wanted, found = search(quadratic, asked), search(coarse_to_fine(coarsely(error, bias), quadratic, 30), asked)
-    assert same(best(found), best(wanted))
-    np.testing.assert_array_equal(found.around.mean, wanted.around.mean)
-    assert found.cost_per_iteration == wanted.cost_per_iteration
+    gained = wanted.cost_per_iteration[0] - best(wanted).cost
+    assert abs(best(found).cost - best(wanted).cost) < 0.02 * gained
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -63,17 +72,17 @@ def test_the_best_was_scored_exactly(algorithm: str) -> None:
     np.testing.assert_array_equal(found.details["last"], details["last"][0])
 
 
-@pytest.mark.parametrize(("error", "batches"), [(1e-3, [15, 60]), (1.0, [15, 60, 60]), (1e3, [15, 285])])
-def test_more_is_scored_exactly_only_in_doubt(error: float, batches: list[int]) -> None:
-    """Beside a sample: a fifth of the population, more if it must be, all where it surely must."""
+@pytest.mark.parametrize(("error", "fewest", "most"), [(1e-3, 40, 48), (1.0, 60, 150), (1e3, 300, 300)])
+def test_more_is_scored_exactly_only_in_doubt(error: float, fewest: int, most: int) -> None:
+    """The best and a sample, more if it must be, all where nothing can be told coarsely; none twice."""
     exact = Counted(quadratic)
     candidates = np.random.default_rng(0).uniform(-1, 1, (300, 20, 2)).astype(np.float32)
     coarse_to_fine(coarsely(error), exact, 30)(candidates)
-    assert exact.sizes == batches
+    assert fewest <= sum(exact.sizes) <= most
 
 
-@pytest.mark.parametrize(("candidate_count", "elite_count", "expected"), [(300, 30, 60), (1000, 10, 200), (90, 20, 40)])
-def test_twice_the_elites_and_a_fifth_of_all_are_scored_again(
+@pytest.mark.parametrize(("candidate_count", "elite_count", "expected"), [(300, 30, 40), (1000, 10, 134), (90, 21, 28)])
+def test_a_third_more_than_elites_and_two_in_15_of_all_are_scored_again(
     candidate_count: int, elite_count: int, expected: int
 ) -> None:
     """Whatever a caller asks for; never fewer than its elites."""
