@@ -74,7 +74,7 @@ def centred(model: onnx.ModelProto) -> onnx.ModelProto:
             nodes += subtract_mean(node.input[0], axis)
         nodes += split(node)
     model.graph.initializer.extend(
-        onnx.numpy_helper.from_array(np.int64([value]), f"centred/{value}") for value in (*{0, 1, 2, 3}, SAMPLED)
+        onnx.numpy_helper.from_array(np.array([value], np.int64), f"centred/{value}") for value in (*{0, 1, 2, 3}, SAMPLED)
     )
     del model.graph.node[:]
     model.graph.node.extend(nodes)
