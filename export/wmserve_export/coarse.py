@@ -73,9 +73,8 @@ def centred(model: onnx.ModelProto) -> onnx.ModelProto:
             means[node.input[0]] = f"{node.input[0]}/mean"
             nodes += subtract_mean(node.input[0], axis)
         nodes += split(node)
-    model.graph.initializer.extend(
-        onnx.numpy_helper.from_array(np.array([value], np.int64), f"centred/{value}") for value in (*{0, 1, 2, 3}, SAMPLED)
-    )
+    indices = {f"centred/{value}": np.array([value], np.int64) for value in (0, 1, 2, 3, SAMPLED)}
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in indices.items())
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     return model
