@@ -8,7 +8,7 @@ PEERS := .venv-peers
 STUBS := proto/wmserve/v1/world_model_pb2.py proto/wmserve/v1/world_model_pb2.pyi proto/wmserve/v1/world_model_pb2_grpc.py
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test train export eval lint proto bench bench-plan bench-serve bench-runtime clean
+.PHONY: help serve test train export eval lint proto bench bench-plan bench-serve bench-runtime trust clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -22,8 +22,9 @@ test: $(VENV)/.dev $(TRITON)/.installed ## Run all tests against a real Triton
 train: $(VENV)/.dev ## Make the reference world from nothing (data, training, goal metric)
 	$(BIN)/wmserve train --out build/two_room
 
-export: $(VENV)/.dev ## Write the reference world's engines into model_repository/
+export: $(VENV)/.dev ## Write the reference world's engines into model_repository/, and calibrate them
 	$(BIN)/wmserve export export/wmserve_export/reference/two_room --repository model_repository
+	$(BIN)/python -m wmserve_export.reference.calibrate --repository model_repository
 
 eval: $(VENV)/.dev $(TRITON)/.installed ## Play the environment through a server; prints success with intervals
 	$(BIN)/python -m loadtest.evaluation.two_room
@@ -51,6 +52,9 @@ bench-plan: $(VENV)/.dev $(TRITON)/.installed ## Measure planning, beside stable
 
 bench-serve: $(VENV)/.dev $(TRITON)/.installed $(PEERS)/.installed ## Measure serving, beside Triton alone and other servers
 	$(BIN)/python -m loadtest.bench_serve
+
+trust: $(VENV)/.dev $(TRITON)/.installed ## Measure whether the world's words about its own errors hold
+	$(BIN)/python -W ignore -m loadtest.bench_trust
 
 clean: ## Remove what was installed and built
 	rm -rf $(VENV) $(TRITON) $(PEERS) build dist

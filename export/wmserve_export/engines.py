@@ -70,7 +70,9 @@ def output_axes(config: FamilyConfig, verb: str, horizon: int | None) -> Mapping
     path: Axes = ("B", frames_axis(config)) if verb == "encode" else ("B", "S", horizon or "H")
     latents, readouts = (*path, config.latent_dim), (*path, len(config.readouts))
     axes: dict[str, Axes] = {"goal_distance": path} if verb == "plan" else {"latents": latents}
-    if verb != "encode":
+    if verb == "encode":
+        axes["features"] = (*path, config.feature_dim)
+    else:
         axes["disagreement"] = path
     return {**axes, "readouts": readouts} if config.readouts else axes
 

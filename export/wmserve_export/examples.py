@@ -37,7 +37,7 @@ class Examples:
         with np.load(file, allow_pickle=False) as arrays:
             frames = torch.from_numpy(arrays["observations"])
         with torch.inference_mode():
-            return cls(frames, family.encode(frames.unsqueeze(1))[:, 0].clone())
+            return cls(frames, family.encode(frames.unsqueeze(1))[0][:, 0].clone())
 
     def latents_like(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         """Draw latents of a shape `[..., D]`."""

@@ -1,9 +1,10 @@
 """The three graphs of a world, as modules that a family's methods are put together to.
 
-    encode    observations                            -> latents, readouts
+    encode    observations                            -> latents, features, readouts
     rollout   context, (action_history,) actions       -> latents, disagreement, readouts
     plan      context, (action_history,) goal, actions -> goal_distance, disagreement, readouts
 
+Features are for the score of a calibration and leave no server.
 Latents of candidates stay inside ``plan``, the cost engine: what leaves it is what a planner adds up. A world without
 readouts has no such output.
 """
@@ -32,9 +33,9 @@ class EncodeGraph(Graph):
     """What state is this observation?"""
 
     def forward(self, observations: Tensor) -> tuple[Tensor, ...]:
-        """Frames `[B, T, h, w, 3]` uint8 -> latents `[B, T, D]`, readouts `[B, T, R]`."""
-        latents = self.family.encode(observations)
-        return latents, *self.readouts(latents)
+        """Frames `[B, T, h, w, 3]` uint8 -> latents `[B, T, D]`, features `[B, T, F]`, readouts `[B, T, R]`."""
+        latents, features = self.family.encode(observations)
+        return latents, features, *self.readouts(latents)
 
 
 class RolloutGraph(Graph):

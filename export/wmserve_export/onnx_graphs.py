@@ -5,6 +5,7 @@ checkpoint gives the same bytes.
 """
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import onnx
@@ -36,22 +37,34 @@ def export_engine(family: Family, engine: Engine) -> bytes:
     inputs = NO_EXAMPLES.inputs(family.config, engine, SAMPLE, torch.Generator().manual_seed(0))
     dims = {axis: Dim(axis, min=1) for axes in tensors.values() for axis in axes if isinstance(axis, str)}
     dynamic = {n: {i: dims[a] for i, a in enumerate(axes) if isinstance(a, str)} for n, axes in tensors.items()}
+    outputs = list(output_axes(family.config, engine.verb, engine.horizon))
+    return traced(graph(family, engine), inputs, outputs, dynamic, f"{family.config.name}_{engine.key}")
+
+
+def traced(
+    module: nn.Module,
+    inputs: Mapping[str, torch.Tensor],
+    outputs: list[str],
+    dynamic: Mapping[str, Mapping[int, Any]],
+    name: str,
+) -> bytes:
+    """Trace a module with example inputs by name, whose axes in `dynamic` are free, and check what comes out."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's exporter warns of its own internals
         program = torch.onnx.export(
-            graph(family, engine),
+            module,
             args=(),
-            kwargs=inputs,
-            input_names=list(tensors),
-            output_names=list(output_axes(family.config, engine.verb, engine.horizon)),
-            dynamic_shapes=dynamic,
+            kwargs=dict(inputs),
+            input_names=list(inputs),
+            output_names=outputs,
+            dynamic_shapes=dict(dynamic),
             opset_version=OPSET,
             dynamo=True,
             optimize=True,
             verbose=False,
         )
     assert program is not None
-    model = without_traces(program.model_proto, f"{family.config.name}_{engine.key}")
+    model = without_traces(program.model_proto, name)
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString(deterministic=True)
 

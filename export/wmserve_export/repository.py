@@ -7,6 +7,8 @@
 
 Where plans are of mixed precision, ``<world>_plan`` also has 1/horizon_5_coarse.onnx and so on.
 
+A calibrated world also has ood.onnx beside its encoder and error.onnx beside its rollouts.
+
 A world is three folders and there is no renaming of three at once. A server that looks in between sees engines of two
 contracts, and serves none of them until the last one is in place.
 """
@@ -19,7 +21,7 @@ from pathlib import Path
 
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as triton
-from wmserve.world import CONTRACT_PARAMETER, World
+from wmserve.world import CONTRACT_PARAMETER, Calibration, World
 
 from wmserve_export.engines import VERBS, Axes, Engine, input_axes, output_axes
 from wmserve_export.families import FamilyConfig
@@ -27,6 +29,10 @@ from wmserve_export.families import FamilyConfig
 BACKEND = "wmserve_onnx"
 VERSION = "1"
 MAX_BATCH = 64
+CONFIG_FILE = "config.pbtxt"
+SCORES = {"encode": "ood", "rollout": "error"}
+"""What the score engines of a calibration answer, by the verb whose engine they lie beside."""
+SCORE_DIMS = {"encode": [-1], "rollout": [-1, -1]}
 REPORT_FILE = "export_report.json"
 """In the folder of ``encode``: Triton reads no files there but those it knows."""
 
@@ -40,7 +46,7 @@ def write(
         for verb in VERBS:
             version = Path(scratch) / world.engine(verb) / VERSION
             version.mkdir(parents=True)
-            (version.parent / "config.pbtxt").write_text(config_text(world, config, verb))
+            (version.parent / CONFIG_FILE).write_text(config_text(world, config, verb))
             for engine, content in files.items():
                 if engine.verb == verb:
                     (version / engine.file).write_bytes(content)
@@ -67,6 +73,47 @@ def replace(made: Path, place: Path) -> None:
     made.rename(place)
 
 
+def read(repository: Path, name: str) -> World:
+    """The contract of a world in a repository; FileNotFoundError says what there is."""
+    config = repository / f"{name}_encode" / CONFIG_FILE
+    if not config.is_file():
+        there = sorted(folder.name.removesuffix("_encode") for folder in repository.glob("*_encode"))
+        raise FileNotFoundError(f"there is no world {name} in {repository}; there: {', '.join(there) or 'none'}")
+    return World.model_validate_json(parse(config).parameters[CONTRACT_PARAMETER].string_value)
+
+
+def calibrate(repository: Path, world: World, calibration: Calibration, files: Mapping[str, bytes]) -> None:
+    """Put score engines beside a world's own, and the calibration into its contract; an earlier one is replaced."""
+    contract = world.model_copy(update={"calibration": calibration}).model_dump_json()
+    for key, content in files.items():
+        verb, _, name = key.partition("/")
+        replace_file(repository / world.engine(verb) / VERSION / name, content)
+    for verb in VERBS:
+        place = repository / world.engine(verb) / CONFIG_FILE
+        config, score = parse(place), SCORES.get(verb)
+        config.parameters[CONTRACT_PARAMETER].string_value = contract
+        if score is not None and score not in {output.name for output in config.output}:
+            config.output.add(name=score, data_type=triton.DataType.TYPE_FP32, dims=SCORE_DIMS[verb])
+        write_config(place, config)
+
+
+def parse(config: Path) -> triton.ModelConfig:
+    """Read a ``config.pbtxt``."""
+    return text_format.Parse(config.read_text(), triton.ModelConfig())
+
+
+def write_config(file: Path, config: triton.ModelConfig) -> None:
+    """Write a ``config.pbtxt``."""
+    replace_file(file, text_format.MessageToString(config).encode())
+
+
+def replace_file(file: Path, content: bytes) -> None:
+    """Write a file so that nobody ever sees half of it."""
+    new = file.with_name(f".{file.name}.new")
+    new.write_bytes(content)
+    new.replace(file)
+
+
 def config_text(world: World, config: FamilyConfig, verb: str) -> str:
     """``config.pbtxt`` of one verb: tensors, batching without bounds (they are the gateway's), contract."""
     model = triton.ModelConfig(name=world.engine(verb), backend=BACKEND, max_batch_size=MAX_BATCH)
@@ -90,8 +137,10 @@ def model_inputs(config: FamilyConfig, verb: str) -> Mapping[str, Axes]:
 
 
 def model_outputs(config: FamilyConfig, verb: str) -> Mapping[str, Axes]:
-    """Outputs of a Triton model: its engine's, but a plan answers how far its search came."""
-    return {"search": ("B", "bytes")} if verb == "plan" else output_axes(config, verb, horizon=None)
+    """Outputs of a Triton model: its engine's, but a plan answers how far its search came, and features stay here."""
+    if verb == "plan":
+        return {"search": ("B", "bytes")}
+    return {name: axes for name, axes in output_axes(config, verb, horizon=None).items() if name != "features"}
 
 
 def kind(tensor: str) -> "triton.DataType.ValueType":

@@ -42,7 +42,7 @@ class TwoRoomCost:
         """Costs `[B, S]` of candidates `[B, S, H, block x A]`; latents are kept from the first call, as LeWM does."""
         if "emb" not in info:
             for key, frames in (("emb", "pixels"), ("goal_emb", "goal")):
-                info[key] = self.world.encode(info[frames][:, 0])[:, -1]  # frames `[B, S, T, h, w, 3]`
+                info[key] = self.world.encode(info[frames][:, 0])[0][:, -1]  # frames `[B, S, T, h, w, 3]`
         actions = candidates.reshape(*candidates.shape[:2], -1, 2).clamp(-1, 1)
         distance = self.world.goal_distance(self.world.predict(info["emb"][:, None], actions), info["goal_emb"])
         metric = self.world.config.goal_metric

@@ -11,12 +11,16 @@ same fields by the same names (a test holds the two together).
      |- Readout              a named quantity read from latents, with its unit and its own error
      |- GoalMetric           how far latents are from a goal, and how a plan adds it up
      |- PlannerDefaults      the search that was tuned for this world
-     `- Digests              what the engines must be for this contract to hold
+     |- Digests              what the engines must be for this contract to hold
+     `- Calibration          how far these engines were seen to err; None until somebody has measured it
+         |- Level            error radii that hold with one probability
+         `- Quantiles        how large scores are where all is well
 
 Axes: `T` context frames, `N` environment steps, `H` model steps, `A` action dimension, `D` latent dimension,
 `S` candidates, `E` ensemble members, `R` readouts; image height and width are `h w`.
 """
 
+import hashlib
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt
@@ -118,6 +122,76 @@ class Digests(Part):
     engines: dict[str, Digest]
 
 
+QUANTILE_LEVELS = (*(level / 100 for level in range(100)), 0.995, 0.999, 1.0)
+"""Levels at which a calibration keeps the quantiles of a score: from the least score seen to the largest."""
+
+Quantile = Annotated[tuple[FiniteFloat, ...], Field(min_length=len(QUANTILE_LEVELS), max_length=len(QUANTILE_LEVELS))]
+Scales = Annotated[tuple[Annotated[FiniteFloat, Field(ge=0)], ...], Field(min_length=1)]
+
+
+class Level(Part):
+    """Radii that hold with probability `level`, as multiples of the error that the world expects of itself.
+
+    Split conformal: the ceil((n + 1) level)-th smallest of n trajectories' errors, each over its expected error.
+    """
+
+    level: Annotated[FiniteFloat, Field(gt=0, lt=1)]
+    radius: Scales
+    """`[H]`: each step by itself, latents."""
+    joint_radius: Scales
+    """`[H]`: all steps at once, latents."""
+    readout_radius: tuple[Annotated[FiniteFloat, Field(ge=0)], ...]
+    """`[H x R]`, row by row: each step and readout by itself, the readout's unit for an expected error of 1."""
+
+
+class Quantiles(Part):
+    """Scores of the trajectories that the world was calibrated on, at QUANTILE_LEVELS."""
+
+    ood: Quantile
+    """Of single observations, as ``encode`` scores them."""
+    rollout_ood: Quantile
+    """Of whole rollouts: the largest disagreement of a step over that step's `disagreement_scale`."""
+    surprise: tuple[FiniteFloat, ...]
+    """`[H x levels]`, row by row: of each step's squared error, over the square of the expected one."""
+
+
+class Calibration(Part):
+    """How far a world's predictions were seen to err on trajectories that its training knew nothing of.
+
+    It holds for the engines that it names and no others.
+    """
+
+    digest: Digest
+    """SHA-256 of all else in here."""
+    engines: dict[str, Digest]
+    """The engines that were measured."""
+    files: dict[str, Digest]
+    """Score engines, which lie beside those: ``encode/ood.onnx``, ``rollout/error.onnx``."""
+    created: str
+    """When, UTC, ISO 8601."""
+    trajectories: PositiveInt
+    """Independent trajectories that the radii were taken from."""
+    tolerance: Annotated[FiniteFloat, Field(gt=0)]
+    """Largest radius at which a prediction is of use, latent units; callers may name their own."""
+    levels: Annotated[tuple[Level, ...], Field(min_length=1)]
+    disagreement_scale: Scales
+    """`[H]`: the disagreement that nine in ten trajectories keep within, latent units."""
+    quantiles: Quantiles
+    effective_rank: Annotated[FiniteFloat, Field(ge=1)]
+    """Of the latents of single observations: ``exp(-sum p log p)``, p the normalised singular values (RankMe)."""
+    smallest_std: Annotated[FiniteFloat, Field(ge=0)]
+    """Of these latents' dimensions."""
+
+    def holds_for(self, digests: Digests) -> bool:
+        """Whether it was measured with these engines, and is what it was when it was made."""
+        return self.engines == digests.engines and self.digest == self.own_digest()
+
+    def own_digest(self) -> str:
+        """What `digest` has to be."""
+        content = self.model_dump_json(exclude={"digest"})
+        return f"sha256:{hashlib.sha256(content.encode()).hexdigest()}"
+
+
 class World(Part):
     """A served world model: its contract and its engines."""
 
@@ -146,6 +220,8 @@ class World(Part):
     plan_precision: Precision = "float32"
     """Precision of ``plan``; the plan returned and its cost are float32's either way, as is all else."""
     digests: Digests
+    calibration: Calibration | None = None
+    """None where nobody has measured it, or with other engines: predictions then say nothing of their errors."""
 
     def engine(self, verb: str) -> str:
         """Name of the Triton model that runs ``verb`` (``encode``, ``rollout`` or ``plan``)."""

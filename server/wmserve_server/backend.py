@@ -22,19 +22,24 @@ Frames = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Encoded:
-    """Latents `[T, D]` of frames and their readouts `[T, R]`."""
+    """Latents `[T, D]` of frames, their readouts `[T, R]`, and how unlike others they are `[T]`, if that is known."""
 
     latents: Floats
     readouts: Floats
+    ood: Floats | None = None
 
 
 @dataclass(frozen=True)
 class Rolled:
-    """Predictions: latents `[S, H, D]` (mean of members), disagreement `[S, H]`, readouts `[S, H, R]`."""
+    """Predictions: latents `[S, H, D]` (mean of members), disagreement `[S, H]`, readouts `[S, H, R]`.
+
+    And how far off each step is expected to be `[S, H]`, if that is known.
+    """
 
     latents: Floats
     disagreement: Floats
     readouts: Floats
+    expected_error: Floats | None = None
 
 
 @dataclass(frozen=True)

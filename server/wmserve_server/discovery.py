@@ -66,4 +66,7 @@ async def read_world(client: InferenceServerClient, name: str) -> Served:
     world = World.model_validate_json(contracts.pop())
     if world.name != name:
         raise ValueError(f"its contract is that of {world.name}")
+    if world.calibration is not None and not world.calibration.holds_for(world.digests):
+        log.warning("world %s: its calibration is not that of its engines, it is served as not calibrated", name)
+        world = world.model_copy(update={"calibration": None})
     return Served(world, {verb: max(1, config.max_batch_size) for verb, config in configs.items()})

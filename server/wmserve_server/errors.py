@@ -7,6 +7,7 @@
      |- UnsupportedMedia   415  INVALID_ARGUMENT    content type that is neither JSON nor protobuf
      |- WorldNotFound      404  NOT_FOUND           no world of that name is served
      |- LatentsNotFound    404  NOT_FOUND           handle unknown, expired or of another world
+     |- DecisionNotFound   404  NOT_FOUND           decision unknown, expired or of another world
      |- Overloaded         429  RESOURCE_EXHAUSTED  too much in flight; come back after `retry_after_s`
      |- Unavailable        503  UNAVAILABLE         Triton is down or the gateway is draining
      |- BackendFault       502  INTERNAL            an engine failed or answered what cannot be true
@@ -76,6 +77,13 @@ class LatentsNotFound(WmserveError):
     title = "Latents not found"
 
 
+class DecisionNotFound(WmserveError):
+    """A decision is unknown, expired or of another world."""
+
+    http_status, grpc_code, reason = 404, "NOT_FOUND", "decision_not_found"
+    title = "Decision not found"
+
+
 class Overloaded(WmserveError):
     """Too much is in flight."""
 
@@ -118,6 +126,7 @@ CALLER_ERRORS: tuple[type[WmserveError], ...] = (
     UnsupportedMedia,
     WorldNotFound,
     LatentsNotFound,
+    DecisionNotFound,
     Overloaded,
     Unavailable,
     BackendFault,

@@ -54,6 +54,10 @@ class WorldModelService(pb_grpc.WorldModelServiceServicer):
         """Search for actions; a caller that hangs up cancels this coroutine, and with it the search."""
         return await self._answer(wire.VERBS["plan"], request, context)
 
+    async def Observe(self, request: pb.ObserveRequest, context: Context) -> pb.ObserveResponse:  # noqa: N802
+        """Take in what came of actions."""
+        return await self._answer(wire.VERBS["observe"], request, context)
+
     async def _answer(self, verb: wire.Verb, request: Any, context: Context) -> Any:
         try:
             with self._metrics.request(TRANSPORT, verb.name) as call:

@@ -13,6 +13,7 @@ from wmserve.world import Algorithm, Digests
 from wmserve_server.json_arrays import ARRAY_SCHEMA, Array, decode_base64
 
 LATENTS_ID_PATTERN = r"^lat_[A-Za-z0-9_-]{22}$"
+DECISION_ID_PATTERN = r"^dec_[A-Za-z0-9_-]{22}$"
 MAX_TIMEOUT_MS = 600_000
 MAX_COUNT = 1_000_000
 MAX_ITERATIONS = 1000
@@ -28,6 +29,8 @@ TimeoutMs = Annotated[
     int | None,
     Field(ge=1, le=MAX_TIMEOUT_MS, description="Give up after so many milliseconds; default: the server's."),
 ]
+
+CALIBRATED = "False where nobody has measured how far this world errs: what depends on it is then left out."
 
 
 def _image_bytes(value: object) -> bytes:
@@ -181,6 +184,15 @@ class EncodeResponse(Message):
     expires_in_s: Annotated[float, Field(description="Seconds until the handle expires, counted from its last use.")]
     readouts: Annotated[Array, Field(description="`[T, R]`, in the units of the world's readouts.")]
     latents: Annotated[Array | None, Field(description="`[T, D]`; only if asked for.")] = None
+    calibrated: Annotated[bool, Field(description=CALIBRATED)] = False
+    ood: Annotated[
+        tuple[float, ...] | None,
+        Field(description="`[T]`, >= 0: how unlike the calibration's frames these are; about 1 for one of those."),
+    ] = None
+    ood_p_value: Annotated[
+        tuple[float, ...] | None,
+        Field(description="`[T]`: how many of the calibration's frames scored as high or higher, 0 to 1."),
+    ] = None
 
 
 class RolloutRequest(Message):
@@ -191,6 +203,16 @@ class RolloutRequest(Message):
     actions: Annotated[Array, Field(description="`[S, N, A]` or `[N, A]`, environment units, within the bounds.")]
     return_latents: bool = False
     timeout_ms: TimeoutMs = None
+    level: Annotated[
+        FiniteFloat | None,
+        Field(
+            gt=0, lt=1, description="Probability that radii are to hold with, one of the calibration's; default 0.9."
+        ),
+    ] = None
+    tolerance: Annotated[
+        FiniteFloat | None,
+        Field(gt=0, description="Largest radius that is of use to you, latent units; default: the world's."),
+    ] = None
 
 
 class RolloutResponse(Message):
@@ -199,6 +221,31 @@ class RolloutResponse(Message):
     disagreement: Annotated[Array, Field(description="`[S, H]`, >= 0: spread of the members, latent units.")]
     readouts: Annotated[Array, Field(description="`[S, H, R]`, in the units of the world's readouts.")]
     latents: Annotated[Array | None, Field(description="`[S, H, D]`, mean of the members; only if asked for.")] = None
+    calibrated: Annotated[bool, Field(description=CALIBRATED)] = False
+    level: Annotated[float | None, Field(description="Probability that the radii hold with.")] = None
+    radius: Annotated[
+        Array | None, Field(description="`[S, H]`, latent units: how far off each step is at most, by itself.")
+    ] = None
+    joint_radius: Annotated[
+        Array | None, Field(description="`[S, H]`, latent units: the same for all steps at once.")
+    ] = None
+    readout_radius: Annotated[
+        Array | None, Field(description="`[S, H, R]`, the readouts' units: how far off each is at most, by itself.")
+    ] = None
+    ood: Annotated[
+        tuple[float, ...] | None,
+        Field(
+            description="`[S]`: largest disagreement of a step, over what nine in ten of the calibration's keep within."
+        ),
+    ] = None
+    ood_p_value: Annotated[
+        tuple[float, ...] | None,
+        Field(description="`[S]`: how many of the calibration's rollouts scored as high or higher, 0 to 1."),
+    ] = None
+    trusted_horizon: Annotated[
+        tuple[int, ...] | None,
+        Field(description="`[S]`: model steps up to which every radius is within the tolerance."),
+    ] = None
 
 
 class PlanRequest(Message):
@@ -240,3 +287,76 @@ class PlanResponse(Message):
     goal_latents_id: Annotated[str | None, Field(description="Handle of the goal's latents.")] = None
     timing: PlanTiming
     digests: Digests
+    decision_id: Annotated[str, Field(description="Handle of this plan, for observe.")]
+
+
+class Acted(Message):
+    """What was done: from a context on, these actions."""
+
+    context: Context
+    actions: Annotated[Array, Field(description="`[N, A]`, environment units, N a multiple of the action block.")]
+
+
+class ObserveRequest(Message):
+    """What came of actions: exactly one of `decision_id` and `acted`, and what is seen now."""
+
+    world: WorldField
+    decision_id: Annotated[
+        str | None, Field(pattern=DECISION_ID_PATTERN, description="A plan whose first actions were executed.")
+    ] = None
+    acted: Acted | None = None
+    observation: Annotated[Observations, Field(description="The frame seen after the last of these actions.")]
+    executed_steps: Annotated[
+        int | None,
+        Field(
+            ge=1, le=MAX_COUNT, description="Environment steps of the plan that were executed; default: its world's."
+        ),
+    ] = None
+    session: Annotated[
+        str, Field(max_length=64, description="Whose observations belong together, such as one episode of one robot.")
+    ] = ""
+    level: Annotated[
+        FiniteFloat | None,
+        Field(gt=0, lt=1, description="Probability that the radius is to hold with in the long run; default .9."),
+    ] = None
+    timeout_ms: TimeoutMs = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.acted is not None and self.executed_steps is not None:
+            raise ValueError("executed_steps is for a decision; acted says by its actions how many there were")
+        return exactly_one(self, "decision_id", "acted")
+
+
+class ObserveResponse(Message):
+    """How much of a surprise that was, and whether this is still the world it was."""
+
+    latents_id: str
+    expires_in_s: Annotated[float, Field(description="Seconds until the handle expires, counted from its last use.")]
+    readouts: Annotated[Array, Field(description="`[R]`, in the units of the world's readouts.")]
+    error: Annotated[float, Field(description="Distance of what was seen from what was predicted, latent units.")]
+    calibrated: Annotated[bool, Field(description=CALIBRATED)] = False
+    ood: Annotated[float | None, Field(description="How unlike the calibration's frames this one is.")] = None
+    ood_p_value: Annotated[float | None, Field(description="How many of those scored as high or higher.")] = None
+    expected_error: Annotated[float | None, Field(description="Error that was expected, latent units.")] = None
+    surprise: Annotated[float | None, Field(description="Square of the error over that of the expected one.")] = None
+    surprise_p_value: Annotated[
+        float | None, Field(description="How many of the calibration's trajectories surprised as much or more.")
+    ] = None
+    radius: Annotated[
+        float | None,
+        Field(description="Radius in force, latent units; it adapts, to cover as often as asked in the long run."),
+    ] = None
+    covered: bool | None = None
+    observed: Annotated[int | None, Field(description="Observations of this session.")] = None
+    coverage: Annotated[float | None, Field(description="Part of them that was covered.")] = None
+    evidence: Annotated[
+        float | None,
+        Field(
+            description="Capital of a bettor who began with 1 and bets that this is another world; of worlds that "
+            "have not changed, one in a hundred ever gets to 100."
+        ),
+    ] = None
+    changed: Annotated[
+        bool | None, Field(description="Whether it got there in this session: predictions are of another world.")
+    ] = None

@@ -5,6 +5,7 @@ from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,10 @@ LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 SIZE_BUCKETS = tuple(float(4**power) for power in range(4, 14))
 SPREAD_BUCKETS = tuple(float(10 ** (power / 4)) for power in range(-12, 9))
 COUNT_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
+HORIZON_BUCKETS = (0, 1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50)
+PART_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0)
+SAMPLED = 16
+"""Candidates of one call that are recorded."""
 UNKNOWN = "unknown"
 """Label for a world that is not served: callers may send any name."""
 
@@ -50,6 +55,39 @@ class Metrics:
             ("verb", "world"),
             SPREAD_BUCKETS,
         )
+        self.radius = histogram(
+            "wmserve_radius", "Error radius at the last step, latent units.", ("verb", "world"), SPREAD_BUCKETS
+        )
+        self.trusted_horizon = histogram(
+            "wmserve_trusted_horizon",
+            "Model steps up to which every radius is within the tolerance.",
+            ("verb", "world"),
+            HORIZON_BUCKETS,
+        )
+        self.ood_p_value = histogram(
+            "wmserve_ood_p_value",
+            "Parts of the calibration that were as unlike the rest, or more so.",
+            ("verb", "world"),
+            PART_BUCKETS,
+        )
+        self.surprise_p_value = histogram(
+            "wmserve_surprise_p_value",
+            "Parts of the calibration that surprised as much as an observation, or more.",
+            ("world",),
+            PART_BUCKETS,
+        )
+        self.outcomes = Counter(
+            "wmserve_outcomes",
+            "Observations, by model steps predicted and whether the radius covered them.",
+            ("world", "steps", "covered"),
+            registry=self.registry,
+        )
+        self.changed = Counter(
+            "wmserve_observations_of_changed_worlds",
+            "Observations in sessions whose world has changed.",
+            ("world",),
+            registry=self.registry,
+        )
         self.batch_size = histogram(
             "wmserve_batch_size", "Calls that travelled to an engine together.", ("engine",), COUNT_BUCKETS
         )
@@ -61,12 +99,28 @@ class Metrics:
         """The metrics in Prometheus' text format."""
         return generate_latest(self.registry)
 
+    def observe_p_values(self, verb: str, world: str, p_values: NDArray[np.float64]) -> None:
+        """Record p-values `[M]`; at most SAMPLED of them, evenly taken."""
+        for value in sampled(p_values):
+            self.ood_p_value.labels(verb, world).observe(value)
+
+    def observe_trust(self, verb: str, world: str, radius: NDArray[np.float32], horizon: NDArray[np.int64]) -> None:
+        """Record radii `[S, H]` at the last step and trusted horizons `[S]`, of at most SAMPLED candidates."""
+        for value in sampled(radius[:, -1]):
+            self.radius.labels(verb, world).observe(value)
+        for value in sampled(horizon):
+            self.trusted_horizon.labels(verb, world).observe(value)
+
+    def observe_surprise(self, world: str, steps: int, p_value: float, covered: bool, changed: bool) -> None:
+        """Record what came of a prediction."""
+        self.surprise_p_value.labels(world).observe(p_value)
+        self.outcomes.labels(world, str(steps), "yes" if covered else "no").inc()
+        self.changed.labels(world).inc(changed)
+
     def observe_disagreement(self, verb: str, world: str, disagreement: NDArray[np.float32]) -> None:
-        """Record the last model step of each candidate of `[S, H]`; at most 16 candidates, evenly taken."""
-        last = disagreement[:, -1]
-        child = self.disagreement.labels(verb, world)
-        for value in last[:: max(1, len(last) // 16)]:
-            child.observe(float(value))
+        """Record the last model step of each candidate of `[S, H]`; at most SAMPLED candidates, evenly taken."""
+        for value in sampled(disagreement[:, -1]):
+            self.disagreement.labels(verb, world).observe(value)
 
     @contextmanager
     def request(self, transport: str, verb: str) -> Iterator["Call"]:
@@ -87,6 +141,12 @@ class Metrics:
                 self.latency.labels(*labels, code).observe(perf_counter() - started)
                 self.request_bytes.labels(*labels).observe(call.request_bytes)
                 self.response_bytes.labels(*labels).observe(call.response_bytes)
+
+
+def sampled(values: NDArray[Any]) -> list[float]:
+    """At most SAMPLED of `[M]`, evenly taken: a call with a thousand candidates counts no more than one with few."""
+    taken: list[float] = values[:: -(-len(values) // SAMPLED) or 1].tolist()
+    return taken
 
 
 @dataclass

@@ -16,6 +16,7 @@ SUMMARIES = {
     "encode": "Encode observations into latents: what state is this?",
     "rollout": "Predict what candidate actions will do, and how much the model's members disagree.",
     "plan": "Search for the actions that bring a goal about.",
+    "observe": "Tell what came of actions, and learn how much of a surprise that was.",
     "worlds": "List the worlds that are served, with their contracts.",
     "world": "Describe one world: observations, actions, readouts, limits.",
 }
@@ -23,6 +24,7 @@ MESSAGES: dict[str, tuple[type[m.Message], type[m.Message]]] = {
     "encode": (m.EncodeRequest, m.EncodeResponse),
     "rollout": (m.RolloutRequest, m.RolloutResponse),
     "plan": (m.PlanRequest, m.PlanResponse),
+    "observe": (m.ObserveRequest, m.ObserveResponse),
 }
 PROBLEM_SCHEMA: dict[str, Any] = {
     "type": "object",

@@ -40,6 +40,8 @@ MAX_IN_FLIGHT = {"encode": 1, "rollout": 2, "plan": 2}
 that pays where the engine's work outweighs the way."""
 OUTPUTS = {"encode": {"latents"}, "rollout": {"latents", "disagreement"}, "plan": {"search"}}
 """Besides ``readouts``, which encode and rollout of a world without any do not have."""
+SCORES: Mapping[str, set[str]] = {"encode": {"ood"}, "rollout": {"error"}, "plan": set()}
+"""Besides these, where the world is calibrated."""
 
 
 class TritonBackend:
@@ -79,7 +81,7 @@ class TritonBackend:
     async def encode(self, world: World, observations: Frames) -> Encoded:
         """Run the encoder on frames `[T, h, w, 3]`."""
         answer = await self._call(world, "encode", {"observations": observations})
-        return Encoded(answer["latents"], readouts(answer, answer["latents"].shape[:-1]))
+        return Encoded(answer["latents"], readouts(answer, answer["latents"].shape[:-1]), answer.get("ood"))
 
     async def rollout(self, world: World, start: Start, actions: Floats) -> Rolled:
         """Run the predictor on actions `[S, N, A]`, padded to the engine's horizon; what lies behind is cut off."""
@@ -87,7 +89,8 @@ class TritonBackend:
         tensors = start_tensors(start) | {"actions": pad(actions, horizon, world)}
         answer = await self._call(world, "rollout", tensors)
         spread = answer["disagreement"][:, :horizon]
-        return Rolled(answer["latents"][:, :horizon], spread, readouts(answer, spread.shape))
+        error = answer["error"][:, :horizon] if "error" in answer else None
+        return Rolled(answer["latents"][:, :horizon], spread, readouts(answer, spread.shape), error)
 
     async def advance(self, world: World, start: Start, goal: Floats, task: Task) -> Progress:
         """Take a search towards a goal `[D]` some iterations further."""
@@ -111,6 +114,7 @@ class TritonBackend:
             max_batch = 1 if served is None else min(served.max_batch[verb], MAX_BATCH[verb])
 
             wanted = OUTPUTS[verb] | ({"readouts"} if world.readouts and verb != "plan" else set())
+            wanted |= SCORES[verb] if world.calibration else set()
 
             async def send(tensors: Tensors) -> Tensors:
                 return await self._infer(engine, wanted, tensors)

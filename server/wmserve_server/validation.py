@@ -83,9 +83,9 @@ def action_history(array: AnyArray | None, frame_count: int, world: World) -> Fl
     return within_bounds(floats(array, (needed, len(world.action.axes)), field), world, field)
 
 
-def candidates(array: AnyArray, world: World) -> Floats:
+def candidates(array: AnyArray, world: World, field: str = "actions") -> Floats:
     """Return actions `[S, N, A]` within the world's bounds; N a multiple of the action block, H and S within limits."""
-    field, block = "actions", world.action.action_block
+    block = world.action.action_block
     array = array[None] if array.ndim == 2 else array
     if array.ndim == 3:  # sizes first: the copy to float32 is made of what is allowed
         count, steps, _ = array.shape

@@ -19,6 +19,7 @@ from wmserve_server import messages as m
 from wmserve_server.errors import InvalidArgument, WmserveError
 
 T = TypeVar("T", bound=BaseModel)
+RADII = ("radius", "joint_radius", "readout_radius")
 
 
 def invalid(error: ValidationError) -> WmserveError:
@@ -121,6 +122,8 @@ def rollout_request(message: pb.RolloutRequest) -> m.RolloutRequest:
             "actions": array(message, "actions", "actions"),
             "return_latents": message.return_latents,
             "timeout_ms": message.timeout_ms or None,
+            "level": message.level or None,
+            "tolerance": message.tolerance or None,
         },
     )
 
@@ -147,6 +150,9 @@ def encode_response(answer: m.EncodeResponse) -> pb.EncodeResponse:
         expires_in_s=answer.expires_in_s,
         readouts=to_tensor(answer.readouts),
         latents=None if answer.latents is None else to_tensor(answer.latents),
+        calibrated=answer.calibrated,
+        ood=answer.ood,
+        ood_p_value=answer.ood_p_value,
     )
 
 
@@ -156,6 +162,12 @@ def rollout_response(answer: m.RolloutResponse) -> pb.RolloutResponse:
         disagreement=to_tensor(answer.disagreement),
         readouts=to_tensor(answer.readouts),
         latents=None if answer.latents is None else to_tensor(answer.latents),
+        calibrated=answer.calibrated,
+        level=answer.level,
+        **{name: None if (radius := getattr(answer, name)) is None else to_tensor(radius) for name in RADII},
+        ood=answer.ood,
+        ood_p_value=answer.ood_p_value,
+        trusted_horizon=answer.trusted_horizon,
     )
 
 
@@ -175,12 +187,39 @@ def plan_response(answer: m.PlanResponse) -> pb.PlanResponse:
         goal_latents_id=answer.goal_latents_id,
         timing=pb.PlanTiming(**answer.timing.model_dump()),
         digests=pb.Digests(**answer.digests.model_dump()),
+        decision_id=answer.decision_id,
     )
+
+
+def observe_request(message: pb.ObserveRequest) -> m.ObserveRequest:
+    """Check and convert."""
+    acted = None
+    if message.HasField("acted"):
+        done = message.acted
+        acted = present({"context": context(done.context), "actions": array(done, "actions", "acted.actions")})
+    return build(
+        m.ObserveRequest,
+        {
+            "world": message.world,
+            "decision_id": message.decision_id if message.HasField("decision_id") else None,
+            "acted": acted,
+            "observation": observations(message.observation, "observation"),
+            "executed_steps": message.executed_steps or None,
+            "session": message.session,
+            "level": message.level or None,
+            "timeout_ms": message.timeout_ms or None,
+        },
+    )
+
+
+def observe_response(answer: m.ObserveResponse) -> pb.ObserveResponse:
+    """Convert an answer."""
+    return pb.ObserveResponse(**{**answer.model_dump(exclude_none=True), "readouts": to_tensor(answer.readouts)})
 
 
 def world(contract: World) -> pb.World:
     """A contract as a proto message: equal fields by equal names."""
-    return ParseDict(contract.model_dump(), pb.World())
+    return ParseDict(contract.model_dump(exclude_none=True), pb.World())
 
 
 @dataclass(frozen=True)
@@ -198,4 +237,5 @@ VERBS = {
     "encode": Verb("encode", pb.EncodeRequest, m.EncodeRequest, encode_request, encode_response),
     "rollout": Verb("rollout", pb.RolloutRequest, m.RolloutRequest, rollout_request, rollout_response),
     "plan": Verb("plan", pb.PlanRequest, m.PlanRequest, plan_request, plan_response),
+    "observe": Verb("observe", pb.ObserveRequest, m.ObserveRequest, observe_request, observe_response),
 }

@@ -10,20 +10,24 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 from wmserve.world import World
 
 from wmserve_server import messages as m
-from wmserve_server import planning, validation
+from wmserve_server import planning, trust, validation
 from wmserve_server.admission import Admission, weight
-from wmserve_server.backend import Backend, Encoded, Floats, Start
-from wmserve_server.errors import BackendFault, DeadlineExceeded, WorldNotFound
+from wmserve_server.backend import Backend, Encoded, Floats, Rolled, Start
+from wmserve_server.decisions import Decisions
+from wmserve_server.errors import BackendFault, DeadlineExceeded, InvalidArgument, WorldNotFound
 from wmserve_server.json_arrays import AnyArray
 from wmserve_server.latents import LatentsStore
 from wmserve_server.metrics import Metrics
 from wmserve_server.planner import Best, State
 from wmserve_server.planner.slices import Progress
+from wmserve_server.trust import Confidence
+from wmserve_server.watching import Watches
 
 
 class WorldModel:
@@ -42,6 +46,8 @@ class WorldModel:
         self._admission = admission
         self._metrics = metrics
         self._default_timeout_s = default_timeout_s
+        self._decisions = Decisions(store.lifetime_s)
+        self._watches = Watches()
 
     def worlds(self) -> Mapping[str, World]:
         """Contracts of the worlds served now, by name."""
@@ -70,12 +76,14 @@ class WorldModel:
             expires_in_s=self._store.lifetime_s,
             readouts=encoded.readouts,
             latents=encoded.latents if request.return_latents else None,
+            **self._unlikeness(world, encoded),
         )
 
     async def rollout(self, request: m.RolloutRequest) -> m.RolloutResponse:
         """Predict what candidate actions will do."""
         world = self.world(request.world)
         actions = validation.candidates(request.actions, world)
+        asked = trust.confidence(world, request.level, request.tolerance)
         model_steps = actions.shape[0] * actions.shape[1] // world.action.action_block
         with self._admission.admit(weight(model_steps)):
             async with self._time_limit(request.timeout_ms):
@@ -87,6 +95,7 @@ class WorldModel:
             disagreement=rolled.disagreement,
             readouts=rolled.readouts,
             latents=rolled.latents if request.return_latents else None,
+            **self._trust(world, rolled, asked),
         )
 
     async def plan(self, request: m.PlanRequest) -> m.PlanResponse:
@@ -120,7 +129,78 @@ class WorldModel:
             goal_latents_id=goal_latents_id,
             timing=timing(started, encoded, searched),
             digests=world.digests,
+            decision_id=self._decisions.put(world, start, best.actions),
         )
+
+    async def observe(self, request: m.ObserveRequest) -> m.ObserveResponse:
+        """Compare what was predicted of actions with what is seen after them, and learn from it."""
+        world = self.world(request.world)
+        asked = trust.confidence(world, request.level, None)
+        with self._admission.admit(weight(world.horizon_limit)):
+            async with self._time_limit(request.timeout_ms):
+                start, actions = await self._done(world, request)
+                seen, rolled = await asyncio.gather(
+                    self._encode(world, request.observation, "observation"),
+                    self._backend.rollout(world, start, actions[None]),
+                )
+        if len(seen.latents) != 1:
+            raise InvalidArgument("must be one frame", field="observation")
+        must_be_finite(rolled.latents)
+        error = float(np.linalg.norm(rolled.latents[0, -1] - seen.latents[0]))
+        return m.ObserveResponse(
+            latents_id=self._keep(world, seen.latents),
+            expires_in_s=self._store.lifetime_s,
+            readouts=seen.readouts[0],
+            error=error,
+            **self._surprise(world, request.session, asked, error, rolled, seen),
+        )
+
+    async def _done(self, world: World, request: m.ObserveRequest) -> tuple[Start, Floats]:
+        """What was done: from where on, and actions `[N, A]`."""
+        if request.acted is not None:
+            start, _ = await self._start(world, request.acted.context)
+            actions = validation.candidates(request.acted.actions, world, "acted.actions")
+            if len(actions) != 1:
+                raise InvalidArgument("must be one candidate, `[N, A]`", field="acted.actions")
+            return start, actions[0]
+        assert request.decision_id is not None, "messages guarantee one source"
+        decision, block = self._decisions.get(world, request.decision_id), world.action.action_block
+        steps = request.executed_steps or min(world.planner.receding_horizon * block, len(decision.actions))
+        if steps % block or steps > len(decision.actions):
+            raise InvalidArgument(
+                f"must be a multiple of {block}, at most the plan's {len(decision.actions)}", field="executed_steps"
+            )
+        return decision.start, decision.actions[:steps]
+
+    def _surprise(
+        self, world: World, session: str, asked: Confidence | None, error: float, rolled: Rolled, seen: Encoded
+    ) -> dict[str, Any]:
+        """How much of a surprise an error is, as fields of an answer; none where nobody has measured it."""
+        calibration = world.calibration
+        if asked is None or calibration is None or rolled.expected_error is None or seen.ood is None:
+            return {}
+        must_be_finite(rolled.expected_error, seen.ood)
+        steps = rolled.expected_error.shape[1]
+        found = trust.surprise(calibration, error, float(rolled.expected_error[0, -1]), steps)
+        miss_rate = 1 - asked.level.level
+        watch = self._watches.of(world.name, calibration.digest, session)
+        radius = found.radius(watch.miss_rate(miss_rate))
+        covered = watch.learn(found.p_value, miss_rate)
+        self._metrics.observe_surprise(world.name, steps, found.p_value, covered, watch.changed)
+        return {
+            "calibrated": True,
+            "ood": float(seen.ood[0]),
+            "ood_p_value": float(trust.p_values(calibration, "ood", seen.ood)[0]),
+            "expected_error": found.expected_error,
+            "surprise": found.value,
+            "surprise_p_value": found.p_value,
+            "radius": radius,
+            "covered": covered,
+            "observed": watch.observed,
+            "coverage": watch.coverage,
+            "evidence": watch.evidence,
+            "changed": watch.changed,
+        }
 
     async def _encode(self, world: World, observations: m.Observations, field: str) -> Encoded:
         if observations.images is not None:  # unpacking takes milliseconds: not on the loop that serves the others
@@ -159,6 +239,34 @@ class WorldModel:
         assert observations is not None, "messages guarantee one source"
         name = "goal.observation" if field == "goal" else f"{field}.observations"
         return (await self._encode(world, observations, name)).latents
+
+    def _unlikeness(self, world: World, encoded: Encoded) -> dict[str, Any]:
+        """How unlike others frames are, as fields of an answer; none where nobody has measured it."""
+        if world.calibration is None or encoded.ood is None:
+            return {}
+        must_be_finite(encoded.ood)
+        p_values = trust.p_values(world.calibration, "ood", encoded.ood)
+        self._metrics.observe_p_values("encode", world.name, p_values)
+        return {"calibrated": True, "ood": tuple(encoded.ood), "ood_p_value": tuple(p_values)}
+
+    def _trust(self, world: World, rolled: Rolled, asked: Confidence | None) -> dict[str, Any]:
+        """How far rollouts may be trusted, as fields of an answer; none where nobody has measured it."""
+        if asked is None or rolled.expected_error is None:
+            return {}
+        must_be_finite(rolled.expected_error)
+        found = trust.of_rollouts(world, rolled, asked)
+        self._metrics.observe_trust("rollout", world.name, found.radius, found.trusted_horizon)
+        self._metrics.observe_p_values("rollout", world.name, found.ood_p_value)
+        return {
+            "calibrated": True,
+            "level": asked.level.level,
+            "radius": found.radius,
+            "joint_radius": found.joint_radius,
+            "readout_radius": found.readout_radius,
+            "ood": tuple(found.ood),
+            "ood_p_value": tuple(found.ood_p_value),
+            "trusted_horizon": tuple(found.trusted_horizon),
+        }
 
     def _keep(self, world: World, latents: Floats) -> str:
         latents_id = self._store.put(world, latents)

@@ -82,6 +82,15 @@ async def test_an_answer_does_not_depend_on_what_it_was_batched_with(verb: str, 
                 assert comparable(name, parts[name][row - 3 : row - 2]) == wanted
 
 
+def scores(verb: str, known: Arrays) -> Arrays:
+    """What the score engine beside an engine says of its inputs and answers."""
+    file = REPOSITORY / f"{WORLD}_{verb}" / "1" / {"encode": "ood.onnx", "rollout": "error.onnx"}[verb]
+    session = onnxruntime.InferenceSession(file.read_bytes(), providers=["CPUExecutionProvider"])
+    (name,) = (output.name for output in session.get_outputs())
+    (array,) = session.run([name], {given.name: known[given.name] for given in session.get_inputs()})
+    return {name: array}
+
+
 @pytest.mark.parametrize("verb", ["encode", "rollout"])
 async def test_answers_are_those_of_the_engine_file(verb: str, client: InferenceServerClient) -> None:
     """Nothing is lost between Triton and the runtime: not a value, not a shape."""
@@ -90,6 +99,8 @@ async def test_answers_are_those_of_the_engine_file(verb: str, client: Inference
     session = onnxruntime.InferenceSession(file.read_bytes(), providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     wanted = dict(zip(names, session.run(names, inputs), strict=True))
+    wanted |= scores(verb, inputs | wanted)
+    wanted.pop("features", None)  # they stay in the server
     answer = await infer(client, f"{WORLD}_{verb}", inputs)
     assert set(answer) == set(wanted)
     for name, array in wanted.items():

@@ -27,6 +27,7 @@ class LinearConfig(BaseModel):
     image_size: int = 8
     context_length: int = 2
     latent_dim: int = 6
+    feature_dim: int = 3
     members: int = 3
     action: ActionSpec = ActionSpec(axes=AXES, action_block=2)
     readouts: tuple[Readout, ...] = (Readout(name="height", unit="m", low=0.0, high=1.0, error=0.1),)
@@ -46,10 +47,10 @@ class LinearWorld(nn.Module):
         self.head = nn.Linear(config.latent_dim, len(config.readouts))
         self.move = nn.Parameter(torch.randn(config.members, width, config.latent_dim) / 4)
 
-    def encode(self, observations: Tensor) -> Tensor:
-        """The mean colour, mapped."""
-        latents: Tensor = self.encoder(observations.to(torch.float32).mean(dim=(2, 3)) / 255.0)
-        return latents
+    def encode(self, observations: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean colour, mapped; and as it is."""
+        colour = observations.to(torch.float32).mean(dim=(2, 3)) / 255.0
+        return self.encoder(colour), colour
 
     def readout(self, latents: Tensor) -> Tensor:
         """One number."""

@@ -239,7 +239,7 @@ def test_openapi_document_is_valid(http: httpx.Client) -> None:
     assert document["openapi"].startswith("3.1")
     validate(document)
     operations = {operation["operationId"] for path in document["paths"].values() for operation in path.values()}
-    assert operations == {f"wmserve_{name}" for name in ("encode", "rollout", "plan", "worlds", "world")}
+    assert operations == {f"wmserve_{name}" for name in ("encode", "rollout", "plan", "observe", "worlds", "world")}
     assert http.get("/docs").status_code == 200
 
 

@@ -15,10 +15,11 @@ from wmserve_client.errors import (
     WmserveError,
 )
 from wmserve_client.policy import PlanningPolicy
-from wmserve_client.requests import ActionLimits, Context, PlannerOptions
-from wmserve_client.results import Encoded, Plan, Rollout, World
+from wmserve_client.requests import Acted, ActionLimits, Context, PlannerOptions
+from wmserve_client.results import Encoded, Observed, Plan, Rollout, World
 
 __all__ = [
+    "Acted",
     "ActionLimits",
     "AsyncClient",
     "BackendFault",
@@ -28,6 +29,7 @@ __all__ = [
     "Encoded",
     "InvalidRequest",
     "NotFound",
+    "Observed",
     "Overloaded",
     "Plan",
     "PlannerOptions",

@@ -1,7 +1,8 @@
 """The two clients. They differ in the await alone: what they send and return is made in `requests` and `results`.
 
-Every call has a deadline. Every verb only reads, so a call that found nobody (UNAVAILABLE) is tried again by gRPC
-itself, up to four times with back-off and never past the deadline; what the server refused is not tried again.
+Every call has a deadline. Every verb only reads (`observe` learns, but not from a call that found nobody), so a call
+that found nobody (UNAVAILABLE) is tried again by gRPC itself, up to four times with back-off and never past the
+deadline; what the server refused is not tried again.
 """
 
 import json
@@ -16,8 +17,8 @@ from wmserve.v1 import world_model_pb2_grpc as pb_grpc
 
 from wmserve_client import requests, results
 from wmserve_client.errors import from_rpc
-from wmserve_client.requests import ActionLimits, Context, Frames, PlannerOptions, Source
-from wmserve_client.results import Encoded, Plan, Rollout, World
+from wmserve_client.requests import Acted, ActionLimits, Context, Frames, PlannerOptions, Source
+from wmserve_client.results import Encoded, Observed, Plan, Rollout, World
 
 DEFAULT_ADDRESS = "localhost:8081"
 DEFAULT_TIMEOUT_S = 30.0
@@ -75,10 +76,15 @@ class Client:
         actions: ArrayLike,
         *,
         return_latents: bool = False,
+        level: float | None = None,
+        tolerance: float | None = None,
         timeout_s: float | None = None,
     ) -> Rollout:
-        """Predict what actions `[S, N, A]` or `[N, A]`, environment units, will do."""
-        request = requests.rollout(world, context, actions, return_latents)
+        """Predict what actions `[S, N, A]` or `[N, A]`, environment units, will do.
+
+        Radii hold with probability `level`, one of the world's; those over `tolerance`, latent units, are of no use.
+        """
+        request = requests.rollout(world, context, actions, return_latents, level, tolerance)
         return results.rollout(self._call(self._stub.Rollout, request, timeout_s))
 
     def plan(
@@ -95,6 +101,24 @@ class Client:
         """Search for actions; with `deadline_ms` the best plan found by then, at least one iteration."""
         request = requests.plan(world, context, goal, planner, limits, deadline_ms)
         return results.plan(self._call(self._stub.Plan, request, timeout_s))
+
+    def observe(
+        self,
+        world: str,
+        observation: Frames,
+        done: str | Plan | Acted,
+        *,
+        executed_steps: int | None = None,
+        session: str = "",
+        level: float | None = None,
+        timeout_s: float | None = None,
+    ) -> Observed:
+        """Tell what came of a plan, of which `executed_steps` environment steps were executed, or of other actions.
+
+        What belongs together, such as an episode, is a `session`: its radius adapts to hold with probability `level`.
+        """
+        request = requests.observe(world, observation, done, executed_steps, session, level)
+        return results.observed(self._call(self._stub.Observe, request, timeout_s))
 
     def close(self) -> None:
         """Hang up."""
@@ -146,10 +170,15 @@ class AsyncClient:
         actions: ArrayLike,
         *,
         return_latents: bool = False,
+        level: float | None = None,
+        tolerance: float | None = None,
         timeout_s: float | None = None,
     ) -> Rollout:
-        """Predict what actions `[S, N, A]` or `[N, A]`, environment units, will do."""
-        request = requests.rollout(world, context, actions, return_latents)
+        """Predict what actions `[S, N, A]` or `[N, A]`, environment units, will do.
+
+        Radii hold with probability `level`, one of the world's; those over `tolerance`, latent units, are of no use.
+        """
+        request = requests.rollout(world, context, actions, return_latents, level, tolerance)
         return results.rollout(await self._call(self._stub.Rollout, request, timeout_s))
 
     async def plan(
@@ -166,6 +195,24 @@ class AsyncClient:
         """Search for actions; with `deadline_ms` the best plan found by then, at least one iteration."""
         request = requests.plan(world, context, goal, planner, limits, deadline_ms)
         return results.plan(await self._call(self._stub.Plan, request, timeout_s))
+
+    async def observe(
+        self,
+        world: str,
+        observation: Frames,
+        done: str | Plan | Acted,
+        *,
+        executed_steps: int | None = None,
+        session: str = "",
+        level: float | None = None,
+        timeout_s: float | None = None,
+    ) -> Observed:
+        """Tell what came of a plan, of which `executed_steps` environment steps were executed, or of other actions.
+
+        What belongs together, such as an episode, is a `session`: its radius adapts to hold with probability `level`.
+        """
+        request = requests.observe(world, observation, done, executed_steps, session, level)
+        return results.observed(await self._call(self._stub.Observe, request, timeout_s))
 
     async def close(self) -> None:
         """Hang up."""

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from wmserve.arrays import to_tensor
 from wmserve.v1 import world_model_pb2 as pb
 
-from wmserve_client.results import Encoded
+from wmserve_client.results import Encoded, Plan
 
 Array: TypeAlias = NDArray[Any]
 Frames: TypeAlias = Array | bytes | Sequence[bytes]
@@ -28,6 +28,14 @@ class Context:
 
     source: Source
     action_history: ArrayLike
+
+
+@dataclass(frozen=True)
+class Acted:
+    """What was done: from a source on, actions `[N, A]`, environment units."""
+
+    source: "Source | Context"
+    actions: ArrayLike
 
 
 @dataclass(frozen=True)
@@ -120,11 +128,46 @@ def encode(world: str, frames: Frames, return_latents: bool) -> pb.EncodeRequest
     return pb.EncodeRequest(world=world, observations=observations(frames), return_latents=return_latents)
 
 
-def rollout(world: str, start: Source | Context, actions: ArrayLike, return_latents: bool) -> pb.RolloutRequest:
+def rollout(
+    world: str,
+    start: Source | Context,
+    actions: ArrayLike,
+    return_latents: bool,
+    level: float | None,
+    tolerance: float | None,
+) -> pb.RolloutRequest:
     """A request to roll out."""
     return pb.RolloutRequest(
-        world=world, context=context(start), actions=floats(actions), return_latents=return_latents
+        world=world,
+        context=context(start),
+        actions=floats(actions),
+        return_latents=return_latents,
+        level=level,
+        tolerance=tolerance,
     )
+
+
+def observe(
+    world: str,
+    frame: Frames,
+    done: "str | Plan | Acted",
+    executed_steps: int | None,
+    session: str,
+    level: float | None,
+) -> pb.ObserveRequest:
+    """A request that tells what came of actions."""
+    request = pb.ObserveRequest(
+        world=world,
+        observation=observations(frame),
+        executed_steps=executed_steps,
+        session=session,
+        level=level,
+    )
+    if isinstance(done, Acted):
+        request.acted.CopyFrom(pb.Acted(context=context(done.source), actions=floats(done.actions)))
+    else:
+        request.decision_id = done if isinstance(done, str) else done.decision_id
+    return request
 
 
 def plan(

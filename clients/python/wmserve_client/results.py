@@ -29,6 +29,12 @@ class Encoded:
     """`[T, R]`, in the units of the world's readouts."""
     latents: Floats | None
     """`[T, D]`; None unless asked for."""
+    calibrated: bool
+    """False where nobody has measured how far this world errs: what depends on it is then None."""
+    ood: Floats | None
+    """`[T]`, >= 0: how unlike the calibration's frames these are; about 1 for one of those."""
+    ood_p_value: Floats | None
+    """`[T]`: how many of the calibration's frames scored as high or higher, 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,56 @@ class Rollout:
     """`[S, H, R]`, in the units of the world's readouts."""
     latents: Floats | None
     """`[S, H, D]`, mean of the members; None unless asked for."""
+    calibrated: bool
+    """False where nobody has measured how far this world errs: what depends on it is then None."""
+    level: float | None
+    """Probability that the radii hold with."""
+    radius: Floats | None
+    """`[S, H]`, latent units: how far off each step is at most, by itself."""
+    joint_radius: Floats | None
+    """`[S, H]`, latent units: the same for all steps at once."""
+    readout_radius: Floats | None
+    """`[S, H, R]`, the readouts' units: how far off each is at most, by itself."""
+    ood: Floats | None
+    """`[S]`: largest disagreement of a step, over what nine in ten of the calibration's keep within."""
+    ood_p_value: Floats | None
+    """`[S]`: how many of the calibration's rollouts scored as high or higher, 0 to 1."""
+    trusted_horizon: tuple[int, ...] | None
+    """`[S]`: model steps up to which every radius is within the tolerance."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """How much of a surprise an observation was, and whether this is still the world it was."""
+
+    latents_id: str
+    """Handle of the observation's latents."""
+    readouts: Floats
+    """`[R]`, in the units of the world's readouts."""
+    error: float
+    """Distance of what was seen from what was predicted, latent units."""
+    calibrated: bool
+    """False where nobody has measured how far this world errs: what follows is then None."""
+    ood: float | None
+    ood_p_value: float | None
+    """How many of the calibration's frames were as unlike the others, or more so, 0 to 1."""
+    expected_error: float | None
+    """Latent units."""
+    surprise: float | None
+    """Square of the error over the square of the expected one."""
+    surprise_p_value: float | None
+    """How many of the calibration's trajectories surprised as much or more, 0 to 1."""
+    radius: float | None
+    """Radius in force, latent units; it adapts, to cover as often as asked in the long run."""
+    covered: bool | None
+    observed: int | None
+    """Observations of this session."""
+    coverage: float | None
+    """Part of them that was covered."""
+    evidence: float | None
+    """Capital of a bettor against this being the world it was; 1 in 100 that have not changed ever gets to 100."""
+    changed: bool | None
+    """Whether it got there in this session: predictions are of another world."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +134,8 @@ class Plan:
     timing: Timing
     digests: dict[str, str]
     """What answered: digest of the checkpoint, and of each engine by its name."""
+    decision_id: str
+    """Handle of this plan, for `observe`."""
 
     @property
     def iterations(self) -> int:
@@ -95,15 +153,48 @@ def optional(message: Any, field: str) -> Floats | None:
     return floats(getattr(message, field)) if message.HasField(field) else None
 
 
+def scores(message: Any, field: str) -> Floats | None:
+    """Numbers of a calibrated world's answer."""
+    return np.array(getattr(message, field), np.float32) if message.calibrated else None
+
+
 def encoded(message: pb.EncodeResponse) -> Encoded:
     """Read an answer."""
-    latents = optional(message, "latents")
-    return Encoded(message.latents_id, message.expires_in_s, floats(message.readouts), latents)
+    return Encoded(
+        latents_id=message.latents_id,
+        expires_in_s=message.expires_in_s,
+        readouts=floats(message.readouts),
+        latents=optional(message, "latents"),
+        calibrated=message.calibrated,
+        ood=scores(message, "ood"),
+        ood_p_value=scores(message, "ood_p_value"),
+    )
 
 
 def rollout(message: pb.RolloutResponse) -> Rollout:
     """Read an answer."""
-    return Rollout(floats(message.disagreement), floats(message.readouts), optional(message, "latents"))
+    return Rollout(
+        disagreement=floats(message.disagreement),
+        readouts=floats(message.readouts),
+        latents=optional(message, "latents"),
+        calibrated=message.calibrated,
+        level=message.level if message.calibrated else None,
+        radius=optional(message, "radius"),
+        joint_radius=optional(message, "joint_radius"),
+        readout_radius=optional(message, "readout_radius"),
+        ood=scores(message, "ood"),
+        ood_p_value=scores(message, "ood_p_value"),
+        trusted_horizon=tuple(message.trusted_horizon) if message.calibrated else None,
+    )
+
+
+def observed(message: pb.ObserveResponse) -> Observed:
+    """Read an answer."""
+    values = {name: getattr(message, name) for name in Observed.__annotations__}
+    if not message.calibrated:
+        known = ("latents_id", "error", "calibrated")
+        values = {name: value if name in known else None for name, value in values.items()}
+    return Observed(**{**values, "readouts": floats(message.readouts)})
 
 
 def plan(message: pb.PlanResponse) -> Plan:
@@ -122,4 +213,5 @@ def plan(message: pb.PlanResponse) -> Plan:
         goal_latents_id=message.goal_latents_id,
         timing=Timing(spent.encode_ms, spent.cost_ms, spent.search_ms, spent.total_ms),
         digests={"checkpoint": message.digests.checkpoint, **message.digests.engines},
+        decision_id=message.decision_id,
     )

@@ -8,7 +8,7 @@ from a folder, and name that function in your package's entry points:
     my_family = "my_package.my_module:load"
 
 Axes: `B` batch, `T` context frames, `S` candidates, `E` members, `H` model steps, `N = H x action_block` environment
-steps, `A` action dimension, `D` latent dimension, `R` readouts.
+steps, `A` action dimension, `D` latent dimension, `F` feature dimension, `R` readouts.
 """
 
 import importlib
@@ -49,6 +49,8 @@ class FamilyConfig(Protocol):
     @property
     def latent_dim(self) -> int: ...
     @property
+    def feature_dim(self) -> int: ...
+    @property
     def members(self) -> int: ...
     @property
     def action(self) -> ActionSpec: ...
@@ -69,8 +71,11 @@ class Family(Protocol):
 
     @property
     def config(self) -> FamilyConfig: ...
-    def encode(self, observations: Tensor) -> Tensor:
-        """Frames `[B, T, h, w, 3]` uint8 -> latents `[B, T, D]`."""
+    def encode(self, observations: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames `[B, T, h, w, 3]` uint8 -> latents `[B, T, D]`, and features `[B, T, F]`: what the last layer sees.
+
+        Frames unlike those of training show in the features, where latents may hide them (a calibration looks there).
+        """
 
     def readout(self, latents: Tensor) -> Tensor:
         """Latents `[..., D]` -> quantities `[..., R]` in the readouts' units."""

@@ -52,6 +52,11 @@ class ConvJepaConfig(BaseModel):
     planner: PlannerDefaults
 
     @property
+    def feature_dim(self) -> int:
+        """Width `F` of what the encoder's last layer sees."""
+        return self.encoder_width
+
+    @property
     def block_dim(self) -> int:
         """Width of the actions of one model step, flattened."""
         return self.action.action_block * len(self.action.axes)
@@ -75,9 +80,14 @@ class Encoder(nn.Module):
             nn.BatchNorm1d(config.encoder_width), nn.ReLU(), nn.Linear(config.encoder_width, config.latent_dim)
         )
 
+    def penultimate(self, pixels: Tensor) -> Tensor:
+        """What the last layer sees, `[M, F]`; white, the background of most frames, becomes 0."""
+        features: Tensor = self.latents[:-1](self.features(1.0 - pixels / 255.0))
+        return features
+
     def forward(self, pixels: Tensor) -> Tensor:
-        """Encode; white, the background of most frames, becomes 0."""
-        latents: Tensor = self.latents(self.features(1.0 - pixels / 255.0))
+        """Encode."""
+        latents: Tensor = self.latents[-1](self.penultimate(pixels))
         return latents
 
 
@@ -162,10 +172,12 @@ class ConvJepa(nn.Module):
         span = torch.tensor([item.high - item.low for item in readouts])
         self.register_buffer("readout_span", span, persistent=False)
 
-    def encode(self, observations: Tensor) -> Tensor:
-        """Frames `[B, T, h, w, 3]` uint8 of any size -> latents `[B, T, D]`."""
-        latents = self.encoder(reduce_frames(observations.flatten(0, 1), self.config.image_size))
-        return latents.unflatten(0, (observations.shape[0], observations.shape[1]))
+    def encode(self, observations: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames `[B, T, h, w, 3]` uint8 of any size -> latents `[B, T, D]` and features `[B, T, F]`."""
+        frames = observations.shape[:2]
+        features = self.encoder.penultimate(reduce_frames(observations.flatten(0, 1), self.config.image_size))
+        latents: Tensor = self.encoder.latents[-1](features)
+        return torch.unflatten(latents, 0, frames), torch.unflatten(features, 0, frames)
 
     def readout(self, latents: Tensor) -> Tensor:
         """Latents `[..., D]` -> quantities `[..., R]` in the readouts' units."""

@@ -100,40 +100,66 @@ class EncodeRequest(_message.Message):
     def __init__(self, world: _Optional[str] = ..., observations: _Optional[_Union[Observations, _Mapping]] = ..., return_latents: bool = ..., timeout_ms: _Optional[int] = ...) -> None: ...
 
 class EncodeResponse(_message.Message):
-    __slots__ = ("latents_id", "expires_in_s", "readouts", "latents")
+    __slots__ = ("latents_id", "expires_in_s", "readouts", "latents", "calibrated", "ood", "ood_p_value")
     LATENTS_ID_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_IN_S_FIELD_NUMBER: _ClassVar[int]
     READOUTS_FIELD_NUMBER: _ClassVar[int]
     LATENTS_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATED_FIELD_NUMBER: _ClassVar[int]
+    OOD_FIELD_NUMBER: _ClassVar[int]
+    OOD_P_VALUE_FIELD_NUMBER: _ClassVar[int]
     latents_id: str
     expires_in_s: float
     readouts: Tensor
     latents: Tensor
-    def __init__(self, latents_id: _Optional[str] = ..., expires_in_s: _Optional[float] = ..., readouts: _Optional[_Union[Tensor, _Mapping]] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
+    calibrated: bool
+    ood: _containers.RepeatedScalarFieldContainer[float]
+    ood_p_value: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, latents_id: _Optional[str] = ..., expires_in_s: _Optional[float] = ..., readouts: _Optional[_Union[Tensor, _Mapping]] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., calibrated: bool = ..., ood: _Optional[_Iterable[float]] = ..., ood_p_value: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class RolloutRequest(_message.Message):
-    __slots__ = ("world", "context", "actions", "return_latents", "timeout_ms")
+    __slots__ = ("world", "context", "actions", "return_latents", "timeout_ms", "level", "tolerance")
     WORLD_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     ACTIONS_FIELD_NUMBER: _ClassVar[int]
     RETURN_LATENTS_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    TOLERANCE_FIELD_NUMBER: _ClassVar[int]
     world: str
     context: Context
     actions: Tensor
     return_latents: bool
     timeout_ms: int
-    def __init__(self, world: _Optional[str] = ..., context: _Optional[_Union[Context, _Mapping]] = ..., actions: _Optional[_Union[Tensor, _Mapping]] = ..., return_latents: bool = ..., timeout_ms: _Optional[int] = ...) -> None: ...
+    level: float
+    tolerance: float
+    def __init__(self, world: _Optional[str] = ..., context: _Optional[_Union[Context, _Mapping]] = ..., actions: _Optional[_Union[Tensor, _Mapping]] = ..., return_latents: bool = ..., timeout_ms: _Optional[int] = ..., level: _Optional[float] = ..., tolerance: _Optional[float] = ...) -> None: ...
 
 class RolloutResponse(_message.Message):
-    __slots__ = ("disagreement", "readouts", "latents")
+    __slots__ = ("disagreement", "readouts", "latents", "calibrated", "level", "radius", "joint_radius", "readout_radius", "ood", "ood_p_value", "trusted_horizon")
     DISAGREEMENT_FIELD_NUMBER: _ClassVar[int]
     READOUTS_FIELD_NUMBER: _ClassVar[int]
     LATENTS_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATED_FIELD_NUMBER: _ClassVar[int]
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    RADIUS_FIELD_NUMBER: _ClassVar[int]
+    JOINT_RADIUS_FIELD_NUMBER: _ClassVar[int]
+    READOUT_RADIUS_FIELD_NUMBER: _ClassVar[int]
+    OOD_FIELD_NUMBER: _ClassVar[int]
+    OOD_P_VALUE_FIELD_NUMBER: _ClassVar[int]
+    TRUSTED_HORIZON_FIELD_NUMBER: _ClassVar[int]
     disagreement: Tensor
     readouts: Tensor
     latents: Tensor
-    def __init__(self, disagreement: _Optional[_Union[Tensor, _Mapping]] = ..., readouts: _Optional[_Union[Tensor, _Mapping]] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
+    calibrated: bool
+    level: float
+    radius: Tensor
+    joint_radius: Tensor
+    readout_radius: Tensor
+    ood: _containers.RepeatedScalarFieldContainer[float]
+    ood_p_value: _containers.RepeatedScalarFieldContainer[float]
+    trusted_horizon: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, disagreement: _Optional[_Union[Tensor, _Mapping]] = ..., readouts: _Optional[_Union[Tensor, _Mapping]] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., calibrated: bool = ..., level: _Optional[float] = ..., radius: _Optional[_Union[Tensor, _Mapping]] = ..., joint_radius: _Optional[_Union[Tensor, _Mapping]] = ..., readout_radius: _Optional[_Union[Tensor, _Mapping]] = ..., ood: _Optional[_Iterable[float]] = ..., ood_p_value: _Optional[_Iterable[float]] = ..., trusted_horizon: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Goal(_message.Message):
     __slots__ = ("observation", "latents_id", "latents", "readouts")
@@ -223,7 +249,7 @@ class PlanTiming(_message.Message):
     def __init__(self, encode_ms: _Optional[float] = ..., cost_ms: _Optional[float] = ..., search_ms: _Optional[float] = ..., total_ms: _Optional[float] = ...) -> None: ...
 
 class PlanResponse(_message.Message):
-    __slots__ = ("actions", "cost", "cost_per_iteration", "iterations", "stop_reason", "readouts", "disagreement", "goal_distance", "seed", "latents_id", "goal_latents_id", "timing", "digests")
+    __slots__ = ("actions", "cost", "cost_per_iteration", "iterations", "stop_reason", "readouts", "disagreement", "goal_distance", "seed", "latents_id", "goal_latents_id", "timing", "digests", "decision_id")
     ACTIONS_FIELD_NUMBER: _ClassVar[int]
     COST_FIELD_NUMBER: _ClassVar[int]
     COST_PER_ITERATION_FIELD_NUMBER: _ClassVar[int]
@@ -237,6 +263,7 @@ class PlanResponse(_message.Message):
     GOAL_LATENTS_ID_FIELD_NUMBER: _ClassVar[int]
     TIMING_FIELD_NUMBER: _ClassVar[int]
     DIGESTS_FIELD_NUMBER: _ClassVar[int]
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
     actions: Tensor
     cost: float
     cost_per_iteration: _containers.RepeatedScalarFieldContainer[float]
@@ -250,10 +277,75 @@ class PlanResponse(_message.Message):
     goal_latents_id: str
     timing: PlanTiming
     digests: Digests
-    def __init__(self, actions: _Optional[_Union[Tensor, _Mapping]] = ..., cost: _Optional[float] = ..., cost_per_iteration: _Optional[_Iterable[float]] = ..., iterations: _Optional[int] = ..., stop_reason: _Optional[_Union[StopReason, str]] = ..., readouts: _Optional[_Union[Tensor, _Mapping]] = ..., disagreement: _Optional[_Union[Tensor, _Mapping]] = ..., goal_distance: _Optional[_Union[Tensor, _Mapping]] = ..., seed: _Optional[int] = ..., latents_id: _Optional[str] = ..., goal_latents_id: _Optional[str] = ..., timing: _Optional[_Union[PlanTiming, _Mapping]] = ..., digests: _Optional[_Union[Digests, _Mapping]] = ...) -> None: ...
+    decision_id: str
+    def __init__(self, actions: _Optional[_Union[Tensor, _Mapping]] = ..., cost: _Optional[float] = ..., cost_per_iteration: _Optional[_Iterable[float]] = ..., iterations: _Optional[int] = ..., stop_reason: _Optional[_Union[StopReason, str]] = ..., readouts: _Optional[_Union[Tensor, _Mapping]] = ..., disagreement: _Optional[_Union[Tensor, _Mapping]] = ..., goal_distance: _Optional[_Union[Tensor, _Mapping]] = ..., seed: _Optional[int] = ..., latents_id: _Optional[str] = ..., goal_latents_id: _Optional[str] = ..., timing: _Optional[_Union[PlanTiming, _Mapping]] = ..., digests: _Optional[_Union[Digests, _Mapping]] = ..., decision_id: _Optional[str] = ...) -> None: ...
+
+class Acted(_message.Message):
+    __slots__ = ("context", "actions")
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    ACTIONS_FIELD_NUMBER: _ClassVar[int]
+    context: Context
+    actions: Tensor
+    def __init__(self, context: _Optional[_Union[Context, _Mapping]] = ..., actions: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
+
+class ObserveRequest(_message.Message):
+    __slots__ = ("world", "decision_id", "acted", "observation", "executed_steps", "session", "level", "timeout_ms")
+    WORLD_FIELD_NUMBER: _ClassVar[int]
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    ACTED_FIELD_NUMBER: _ClassVar[int]
+    OBSERVATION_FIELD_NUMBER: _ClassVar[int]
+    EXECUTED_STEPS_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    world: str
+    decision_id: str
+    acted: Acted
+    observation: Observations
+    executed_steps: int
+    session: str
+    level: float
+    timeout_ms: int
+    def __init__(self, world: _Optional[str] = ..., decision_id: _Optional[str] = ..., acted: _Optional[_Union[Acted, _Mapping]] = ..., observation: _Optional[_Union[Observations, _Mapping]] = ..., executed_steps: _Optional[int] = ..., session: _Optional[str] = ..., level: _Optional[float] = ..., timeout_ms: _Optional[int] = ...) -> None: ...
+
+class ObserveResponse(_message.Message):
+    __slots__ = ("latents_id", "expires_in_s", "readouts", "error", "calibrated", "ood", "ood_p_value", "expected_error", "surprise", "surprise_p_value", "radius", "covered", "observed", "coverage", "evidence", "changed")
+    LATENTS_ID_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_IN_S_FIELD_NUMBER: _ClassVar[int]
+    READOUTS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATED_FIELD_NUMBER: _ClassVar[int]
+    OOD_FIELD_NUMBER: _ClassVar[int]
+    OOD_P_VALUE_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_ERROR_FIELD_NUMBER: _ClassVar[int]
+    SURPRISE_FIELD_NUMBER: _ClassVar[int]
+    SURPRISE_P_VALUE_FIELD_NUMBER: _ClassVar[int]
+    RADIUS_FIELD_NUMBER: _ClassVar[int]
+    COVERED_FIELD_NUMBER: _ClassVar[int]
+    OBSERVED_FIELD_NUMBER: _ClassVar[int]
+    COVERAGE_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_FIELD_NUMBER: _ClassVar[int]
+    latents_id: str
+    expires_in_s: float
+    readouts: Tensor
+    error: float
+    calibrated: bool
+    ood: float
+    ood_p_value: float
+    expected_error: float
+    surprise: float
+    surprise_p_value: float
+    radius: float
+    covered: bool
+    observed: int
+    coverage: float
+    evidence: float
+    changed: bool
+    def __init__(self, latents_id: _Optional[str] = ..., expires_in_s: _Optional[float] = ..., readouts: _Optional[_Union[Tensor, _Mapping]] = ..., error: _Optional[float] = ..., calibrated: bool = ..., ood: _Optional[float] = ..., ood_p_value: _Optional[float] = ..., expected_error: _Optional[float] = ..., surprise: _Optional[float] = ..., surprise_p_value: _Optional[float] = ..., radius: _Optional[float] = ..., covered: bool = ..., observed: _Optional[int] = ..., coverage: _Optional[float] = ..., evidence: _Optional[float] = ..., changed: bool = ...) -> None: ...
 
 class World(_message.Message):
-    __slots__ = ("contract_version", "name", "family", "description", "observation", "action", "context_length", "latent_shape", "ensemble_size", "horizon_limit", "engine_horizons", "candidate_limit", "plan_budget", "readouts", "goal_metric", "planner", "digests", "plan_precision")
+    __slots__ = ("contract_version", "name", "family", "description", "observation", "action", "context_length", "latent_shape", "ensemble_size", "horizon_limit", "engine_horizons", "candidate_limit", "plan_budget", "readouts", "goal_metric", "planner", "digests", "plan_precision", "calibration")
     CONTRACT_VERSION_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     FAMILY_FIELD_NUMBER: _ClassVar[int]
@@ -272,6 +364,7 @@ class World(_message.Message):
     PLANNER_FIELD_NUMBER: _ClassVar[int]
     DIGESTS_FIELD_NUMBER: _ClassVar[int]
     PLAN_PRECISION_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATION_FIELD_NUMBER: _ClassVar[int]
     contract_version: int
     name: str
     family: str
@@ -290,7 +383,70 @@ class World(_message.Message):
     planner: PlannerDefaults
     digests: Digests
     plan_precision: str
-    def __init__(self, contract_version: _Optional[int] = ..., name: _Optional[str] = ..., family: _Optional[str] = ..., description: _Optional[str] = ..., observation: _Optional[_Union[ObservationSpec, _Mapping]] = ..., action: _Optional[_Union[ActionSpec, _Mapping]] = ..., context_length: _Optional[int] = ..., latent_shape: _Optional[_Iterable[int]] = ..., ensemble_size: _Optional[int] = ..., horizon_limit: _Optional[int] = ..., engine_horizons: _Optional[_Iterable[int]] = ..., candidate_limit: _Optional[int] = ..., plan_budget: _Optional[int] = ..., readouts: _Optional[_Iterable[_Union[Readout, _Mapping]]] = ..., goal_metric: _Optional[_Union[GoalMetric, _Mapping]] = ..., planner: _Optional[_Union[PlannerDefaults, _Mapping]] = ..., digests: _Optional[_Union[Digests, _Mapping]] = ..., plan_precision: _Optional[str] = ...) -> None: ...
+    calibration: Calibration
+    def __init__(self, contract_version: _Optional[int] = ..., name: _Optional[str] = ..., family: _Optional[str] = ..., description: _Optional[str] = ..., observation: _Optional[_Union[ObservationSpec, _Mapping]] = ..., action: _Optional[_Union[ActionSpec, _Mapping]] = ..., context_length: _Optional[int] = ..., latent_shape: _Optional[_Iterable[int]] = ..., ensemble_size: _Optional[int] = ..., horizon_limit: _Optional[int] = ..., engine_horizons: _Optional[_Iterable[int]] = ..., candidate_limit: _Optional[int] = ..., plan_budget: _Optional[int] = ..., readouts: _Optional[_Iterable[_Union[Readout, _Mapping]]] = ..., goal_metric: _Optional[_Union[GoalMetric, _Mapping]] = ..., planner: _Optional[_Union[PlannerDefaults, _Mapping]] = ..., digests: _Optional[_Union[Digests, _Mapping]] = ..., plan_precision: _Optional[str] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ...) -> None: ...
+
+class Calibration(_message.Message):
+    __slots__ = ("digest", "engines", "files", "created", "trajectories", "tolerance", "levels", "disagreement_scale", "quantiles", "effective_rank", "smallest_std")
+    class EnginesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class FilesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    ENGINES_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    CREATED_FIELD_NUMBER: _ClassVar[int]
+    TRAJECTORIES_FIELD_NUMBER: _ClassVar[int]
+    TOLERANCE_FIELD_NUMBER: _ClassVar[int]
+    LEVELS_FIELD_NUMBER: _ClassVar[int]
+    DISAGREEMENT_SCALE_FIELD_NUMBER: _ClassVar[int]
+    QUANTILES_FIELD_NUMBER: _ClassVar[int]
+    EFFECTIVE_RANK_FIELD_NUMBER: _ClassVar[int]
+    SMALLEST_STD_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    engines: _containers.ScalarMap[str, str]
+    files: _containers.ScalarMap[str, str]
+    created: str
+    trajectories: int
+    tolerance: float
+    levels: _containers.RepeatedCompositeFieldContainer[CalibrationLevel]
+    disagreement_scale: _containers.RepeatedScalarFieldContainer[float]
+    quantiles: CalibrationQuantiles
+    effective_rank: float
+    smallest_std: float
+    def __init__(self, digest: _Optional[str] = ..., engines: _Optional[_Mapping[str, str]] = ..., files: _Optional[_Mapping[str, str]] = ..., created: _Optional[str] = ..., trajectories: _Optional[int] = ..., tolerance: _Optional[float] = ..., levels: _Optional[_Iterable[_Union[CalibrationLevel, _Mapping]]] = ..., disagreement_scale: _Optional[_Iterable[float]] = ..., quantiles: _Optional[_Union[CalibrationQuantiles, _Mapping]] = ..., effective_rank: _Optional[float] = ..., smallest_std: _Optional[float] = ...) -> None: ...
+
+class CalibrationLevel(_message.Message):
+    __slots__ = ("level", "radius", "joint_radius", "readout_radius")
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    RADIUS_FIELD_NUMBER: _ClassVar[int]
+    JOINT_RADIUS_FIELD_NUMBER: _ClassVar[int]
+    READOUT_RADIUS_FIELD_NUMBER: _ClassVar[int]
+    level: float
+    radius: _containers.RepeatedScalarFieldContainer[float]
+    joint_radius: _containers.RepeatedScalarFieldContainer[float]
+    readout_radius: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, level: _Optional[float] = ..., radius: _Optional[_Iterable[float]] = ..., joint_radius: _Optional[_Iterable[float]] = ..., readout_radius: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class CalibrationQuantiles(_message.Message):
+    __slots__ = ("ood", "rollout_ood", "surprise")
+    OOD_FIELD_NUMBER: _ClassVar[int]
+    ROLLOUT_OOD_FIELD_NUMBER: _ClassVar[int]
+    SURPRISE_FIELD_NUMBER: _ClassVar[int]
+    ood: _containers.RepeatedScalarFieldContainer[float]
+    rollout_ood: _containers.RepeatedScalarFieldContainer[float]
+    surprise: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, ood: _Optional[_Iterable[float]] = ..., rollout_ood: _Optional[_Iterable[float]] = ..., surprise: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class ObservationSpec(_message.Message):
     __slots__ = ("max_height", "max_width", "native_height", "native_width")

@@ -63,6 +63,11 @@ class WorldModelServiceStub(object):
                 request_serializer=wmserve_dot_v1_dot_world__model__pb2.PlanRequest.SerializeToString,
                 response_deserializer=wmserve_dot_v1_dot_world__model__pb2.PlanResponse.FromString,
                 _registered_method=True)
+        self.Observe = channel.unary_unary(
+                '/wmserve.v1.WorldModelService/Observe',
+                request_serializer=wmserve_dot_v1_dot_world__model__pb2.ObserveRequest.SerializeToString,
+                response_deserializer=wmserve_dot_v1_dot_world__model__pb2.ObserveResponse.FromString,
+                _registered_method=True)
 
 
 class WorldModelServiceServicer(object):
@@ -107,6 +112,13 @@ class WorldModelServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Observe(self, request, context):
+        """Tells the server what came of actions, and learns how much of a surprise that was.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WorldModelServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -134,6 +146,11 @@ def add_WorldModelServiceServicer_to_server(servicer, server):
                     servicer.Plan,
                     request_deserializer=wmserve_dot_v1_dot_world__model__pb2.PlanRequest.FromString,
                     response_serializer=wmserve_dot_v1_dot_world__model__pb2.PlanResponse.SerializeToString,
+            ),
+            'Observe': grpc.unary_unary_rpc_method_handler(
+                    servicer.Observe,
+                    request_deserializer=wmserve_dot_v1_dot_world__model__pb2.ObserveRequest.FromString,
+                    response_serializer=wmserve_dot_v1_dot_world__model__pb2.ObserveResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -275,6 +292,33 @@ class WorldModelService(object):
             '/wmserve.v1.WorldModelService/Plan',
             wmserve_dot_v1_dot_world__model__pb2.PlanRequest.SerializeToString,
             wmserve_dot_v1_dot_world__model__pb2.PlanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Observe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wmserve.v1.WorldModelService/Observe',
+            wmserve_dot_v1_dot_world__model__pb2.ObserveRequest.SerializeToString,
+            wmserve_dot_v1_dot_world__model__pb2.ObserveResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -58,10 +58,10 @@ class Lewm(nn.Module):
         self.predictor = Predictor(config, weights)
         self.head = Affine.linear(weights, "readout").module() if config.readouts else None
 
-    def encode(self, observations: Tensor) -> Tensor:
-        """Frames `[B, T, h, w, 3]` uint8 of any size -> latents `[B, T, D]`."""
-        latents = self.encoder(reduce_frames(observations.flatten(0, 1), self.config.image_size))
-        return latents.unflatten(0, (observations.shape[0], observations.shape[1]))
+    def encode(self, observations: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames `[B, T, h, w, 3]` uint8 of any size -> latents `[B, T, D]`, and the class tokens `[B, T, D]`."""
+        latents, tokens = self.encoder(reduce_frames(observations.flatten(0, 1), self.config.image_size))
+        return latents.unflatten(0, observations.shape[:2]), tokens.unflatten(0, observations.shape[:2])
 
     def readout(self, latents: Tensor) -> Tensor:
         """Latents `[..., D]` -> quantities `[..., R]` in the readouts' units."""

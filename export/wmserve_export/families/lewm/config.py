@@ -50,6 +50,11 @@ class LewmConfig(BaseModel):
         return 1
 
     @property
+    def feature_dim(self) -> int:
+        """Width of the class token, before its projection to latents."""
+        return self.latent_dim
+
+    @property
     def block_dim(self) -> int:
         """Width of the actions of one model step, flattened."""
         return self.action.action_block * len(self.action.axes)

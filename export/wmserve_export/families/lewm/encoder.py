@@ -76,14 +76,14 @@ class Encoder(nn.Module):
         self.project_in = project.before_batch_norm(weights, "projector.net.1").module()
         self.project_out = Affine.linear(weights, "projector.net.3").module()
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Pixels `[M, 3, h, w]` float32 in 0..255, of the native size -> latents `[M, D]`."""
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Pixels `[M, 3, h, w]` float32 in 0..255, of the native size -> latents `[M, D]`, class tokens `[M, D]`."""
         patches = self.patches(pixels).flatten(2).transpose(1, 2) + self.positions
         tokens = torch.cat([self.first_token.expand(patches.shape[0], -1, -1), patches], dim=1)
         for index, layer in enumerate(self.layers):
             tokens = layer(tokens, first_only=index == len(self.layers) - 1)
-        latents: Tensor = self.project_out(functional.gelu(self.project_in(normalise(tokens[:, 0]))))
-        return latents
+        token = normalise(tokens[:, 0])
+        return self.project_out(functional.gelu(self.project_in(token))), token
 
 
 def patch_layer(config: LewmConfig, weights: Weights, name: str) -> nn.Conv2d:

@@ -6,6 +6,9 @@ contract in the model's parameters.
     encode, rollout   tensors -> engine -> tensors, by the names in ``config.pbtxt``
     plan              a search that is under way -> some iterations of it over the cost engine -> the same, further on
 
+A calibrated world has score engines beside those of encode and rollout: they see what the engine sees and answers, and
+add one output to it.
+
 A world of mixed precision has a coarse engine beside each plan engine: it scores all candidates, the plan engine the
 best of them again (planner/rescoring.py).
 
@@ -76,6 +79,16 @@ def verified(file: Path, digest: str) -> bytes:
     return model
 
 
+def score_files(world: Mapping[str, Any], verb: str, folder: Path) -> list[bytes]:
+    """Score engines of a verb, if the world is calibrated and the calibration is that of its engines."""
+    calibration = world.get("calibration")
+    if calibration is None or calibration["engines"] != world["digests"]["engines"]:
+        return []
+    prefix = verb + "/"
+    files = {key.removeprefix(prefix): digest for key, digest in calibration["files"].items() if key.startswith(prefix)}
+    return [verified(folder / name, digest) for name, digest in files.items()]
+
+
 def follow(server: int) -> None:
     """End this process when the server has gone: Triton's own check takes a zombie for a living parent."""
     while os.getppid() == server:
@@ -98,19 +111,32 @@ def to_tensor(name: str, array: Array) -> Any:
 
 
 class Engine:
-    """One verb's ONNX files, and the coarse ones beside them, if there are any."""
+    """One verb's ONNX files; the coarse ones and the score engines beside them, if there are any."""
 
-    def __init__(self, files: Files, coarse: Files, threads: int) -> None:
+    def __init__(self, files: Files, coarse: Files, scores: list[bytes], threads: int) -> None:
         self.sessions = {steps: session(model, threads) for steps, model in files.items()}
         self.coarse = {steps: session(model, threads) for steps, model in coarse.items()}
+        self.scores = [session(model, threads) for model in scores]
+
+    @property
+    def answers(self) -> set[str]:
+        """Names of all that it can answer."""
+        return {output.name for part in [*self.sessions.values(), *self.scores] for output in part.get_outputs()}
 
     def run(self, tensors: Tensors, outputs: list[str]) -> list[Array]:
-        """Run the file that is unrolled to as many steps as there are actions."""
+        """Run the file that is unrolled to as many steps as there are actions, and score what it answers."""
         steps = tensors["actions"].shape[2] if "actions" in tensors else None
         if steps not in self.sessions:
             raise ValueError(f"no engine is unrolled to {steps} environment steps, only to {list(self.sessions)}")
-        answer: list[Array] = self.sessions[steps].run(outputs, tensors)
-        return answer
+        known = dict(tensors)
+        scored = {output.name for score in self.scores for output in score.get_outputs()}
+        seen = [given.name for score in self.scores for given in score.get_inputs()]
+        wanted = [name for name in dict.fromkeys([*outputs, *seen]) if name not in known and name not in scored]
+        known |= zip(wanted, self.sessions[steps].run(wanted, tensors), strict=True)
+        for score in self.scores:
+            answers = score.run(None, {given.name: known[given.name] for given in score.get_inputs()})
+            known |= zip((output.name for output in score.get_outputs()), answers, strict=True)
+        return [known[name] for name in outputs]
 
     def warm_up(self, frames: int) -> None:
         """Run each file once on zeros, so that no caller pays for what a runtime does at its first call."""
@@ -202,6 +228,7 @@ class TritonPythonModel:
         verb = args["model_name"].removeprefix(world["name"] + "_")
         folder = Path(args["model_repository"]) / args["model_version"]
         block = world["action"]["action_block"]
+        scores = score_files(world, verb, folder)
         files: dict[int | None, bytes] = {}
         coarse: dict[int | None, bytes] = {}
         for key, digest in world["digests"]["engines"].items():
@@ -210,9 +237,10 @@ class TritonPythonModel:
                 kind[steps_of(key, block)] = verified(folder / key.removeprefix(verb + "/"), digest)
         if not files:
             raise RuntimeError(f"the contract of world {world['name']} has no engine for model {args['model_name']}")
-        self._outputs = [tensor["name"] for tensor in config["output"]]
-        wide = Engine(files, coarse, THREADS)
-        narrow = Engine(files, coarse, 1) if THREADS > 1 else wide
+        wide = Engine(files, coarse, scores, THREADS)
+        narrow = Engine(files, coarse, scores, 1) if THREADS > 1 else wide
+        # What only a calibration knows is left out where there is none, or one of other engines.
+        self._outputs = [name for tensor in config["output"] if (name := tensor["name"]) in wide.answers | {"search"}]
         for engine in (wide, narrow):
             engine.warm_up(world["context_length"])
         self._alone, self._beside = (self._runner(verb, engine, block) for engine in (wide, narrow))

@@ -1,0 +1,66 @@
+"""``wmserve calibrate``: measure how far a world in a repository errs, so that its answers can say so."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from wmserve.world import Calibration, World
+
+from wmserve_export import repository
+from wmserve_export.calibration import trajectories
+from wmserve_export.calibration.calibrate import calibrate_world
+
+UNUSABLE = 2
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Calibrate; 0 when the calibration is in place, 2 when world or trajectories do not fit."""
+    options = parser().parse_args(argv)
+    try:
+        world = repository.read(options.repository, options.world)
+        found = trajectories.files(options.trajectories)
+        calibration = calibrate_world(
+            options.repository,
+            options.world,
+            trajectories.read(found, world),
+            len(found),
+            options.tolerance,
+            show=not options.quiet,
+        )
+    except (ValueError, OSError) as error:
+        print(f"cannot calibrate: {error}", file=sys.stderr)
+        return UNUSABLE
+    print(summary(world, calibration))
+    return 0
+
+
+def summary(world: World, calibration: Calibration) -> str:
+    """What was found, for people."""
+    ninety = next(level for level in calibration.levels if level.level == 0.9)
+    widest = max(ninety.joint_radius[step] / ninety.radius[step] for step in range(world.horizon_limit))
+    return (
+        f"world {world.name}: calibrated on {calibration.trajectories} trajectories, "
+        f"tolerance {calibration.tolerance:.3g}\n"
+        f"90 % of errors are within {ninety.radius[0]:.2f} times what it expects after one model step, "
+        f"{ninety.radius[-1]:.2f} after {world.horizon_limit}; all steps at once: up to {widest:.2f} times as wide"
+    )
+
+
+def parser() -> argparse.ArgumentParser:
+    """Arguments of the command."""
+    parser = argparse.ArgumentParser(
+        prog="wmserve calibrate",
+        description="Measure how far a world's predictions err, on trajectories that its training knew nothing of.",
+        epilog=f"Trajectories: {' '.join((trajectories.__doc__ or '').split())}",
+    )
+    add = parser.add_argument
+    add("world", help="name of a world in the repository")
+    add("--trajectories", type=Path, required=True, metavar="DIR", help="folder of .npz files, one a trajectory")
+    add("--repository", type=Path, default=Path("model_repository"), help="where Triton reads (default: %(default)s)")
+    add("--tolerance", type=float, help="largest useful radius (default: the usual distance covered in one model step)")
+    add("--quiet", action="store_true", help="show no progress")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""Puts a calibration together and binds it to the engines that it was measured with."""
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from wmserve.world import Calibration, Level, Quantiles, World
+
+from wmserve_export import repository
+from wmserve_export.calibration import conformal
+from wmserve_export.calibration.measure import FIT_STRIDE, Engines, Measured, measure
+from wmserve_export.calibration.scores import ExpectedError, Unlikeness, error_engine, fit_error, ood_engine
+from wmserve_export.calibration.trajectories import CalibrationError, Trajectory
+from wmserve_export.contract import digest
+from wmserve_export.export import one_thread
+
+LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
+FIT_SHARE = 1 / 3
+"""Of the trajectories, for the score engines; what is fitted may not be measured on."""
+FEWEST = 300
+OOD, ERROR = "encode/ood.onnx", "rollout/error.onnx"
+
+
+def calibrate_world(
+    place: Path,
+    name: str,
+    trajectories: Iterable[Trajectory],
+    count: int,
+    tolerance: float | None = None,
+    show: bool = True,
+) -> Calibration:
+    """Measure world `name` of the repository at `place` on `count` trajectories, and write what was found.
+
+    CalibrationError when they are too few or do not fit.
+    """
+    if count < FEWEST:
+        raise CalibrationError(f"{count} trajectories are too few; at least {FEWEST}, better thousands")
+    world = repository.read(place, name)
+    engines, source = Engines(place, world), iter(trajectories)
+    fitted = round(count * FIT_SHARE)
+    with one_thread():
+        fit = measure(engines, islice(source, fitted), fitted, FIT_STRIDE, "predicting, to learn from", show)
+        held_out = measure(engines, source, count - fitted, None, "predicting, to measure", show)
+        unlikeness = Unlikeness(torch.from_numpy(fit.features))
+        error = fit_error(world, fit.rollouts, torch.from_numpy(fit.errors).float(), show)
+        files = {OOD: ood_engine(unlikeness), ERROR: error_engine(error, world)}
+        found = put_together(world, held_out, unlikeness, error, files, tolerance)
+    repository.calibrate(place, world, found, files)
+    return found
+
+
+def put_together(
+    world: World,
+    held_out: Measured,
+    unlikeness: Unlikeness,
+    error: ExpectedError,
+    files: dict[str, bytes],
+    tolerance: float | None,
+) -> Calibration:
+    """The calibration of held-out rollouts."""
+    with torch.inference_mode():
+        expected = error(*held_out.rollouts)[:, 0].double().numpy()
+        ood = unlikeness(torch.from_numpy(held_out.features)[:, None])[:, 0].double().numpy()
+    relative = held_out.errors / expected
+    spread = held_out.disagreement.astype(np.float64)
+    scale = conformal.radius(spread, 0.9)
+    start = held_out.context[:, -1].astype(np.float64)
+    blank = Calibration(
+        digest="sha256:" + 64 * "0",
+        engines=world.digests.engines,
+        files={key: digest(content) for key, content in files.items()},
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        trajectories=len(relative),
+        tolerance=tolerance or usual_move(held_out),
+        levels=tuple(levels(relative, held_out.readout_errors / expected[..., None])),
+        disagreement_scale=tuple(scale),
+        quantiles=Quantiles(
+            ood=conformal.quantiles(ood),
+            rollout_ood=conformal.quantiles((spread / np.maximum(scale, 1e-12)).max(axis=1)),
+            surprise=sum(map(conformal.quantiles, np.square(relative.T)), ()),
+        ),
+        effective_rank=effective_rank(start),
+        smallest_std=float(start.std(axis=0).min()),
+    )
+    return blank.model_copy(update={"digest": blank.own_digest()})
+
+
+def levels(relative: NDArray[np.float64], readouts: NDArray[np.float64]) -> Iterator[Level]:
+    """Radii of errors `[M, H]` and of readouts' errors `[M, H, R]`, each over the expected error."""
+    for level in LEVELS:
+        yield Level(
+            level=level,
+            radius=tuple(conformal.radius(relative, level)),
+            joint_radius=tuple(conformal.joint_radius(relative, level)),
+            readout_radius=tuple(conformal.radius(readouts, level).flatten()),
+        )
+
+
+def usual_move(held_out: Measured) -> float:
+    """Median distance that one model step covers: who may be off by more than that does not know where it stands."""
+    return float(np.median(np.linalg.norm(held_out.truth[:, 0] - held_out.context[:, -1], axis=-1)))
+
+
+def effective_rank(latents: NDArray[np.float64]) -> float:
+    """RankMe of latents `[M, D]`: ``exp(-sum p log p)`` of the normalised singular values (arXiv 2210.02885)."""
+    values = np.linalg.svd(latents, compute_uv=False)
+    share = values / values.sum()
+    return float(np.exp(-(share * np.log(np.maximum(share, 1e-300))).sum()))

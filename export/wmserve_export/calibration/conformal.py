@@ -1,0 +1,38 @@
+"""Radii that hold: split conformal prediction over independent trajectories.
+
+The radius at level `p` is the ceil((n + 1) p)-th smallest of n calibration scores: a new, exchangeable score is within
+it with probability at least `p` (Vovk et al., 2005; Lei et al., 2018). For all steps at once, scores are the largest of
+the steps' errors, each over a scale of its own.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from wmserve.world import QUANTILE_LEVELS
+
+from wmserve_export.calibration.trajectories import CalibrationError
+
+Doubles = NDArray[np.float64]
+
+
+def radius(scores: Doubles, level: float) -> Doubles:
+    """Radii `[...]` at a level, of scores `[M, ...]`; CalibrationError if there are too few for it."""
+    count = len(scores)
+    rank = math.ceil((count + 1) * level)
+    if rank > count:
+        raise CalibrationError(
+            f"{count} trajectories are too few for a radius at {level:g}; at least {math.ceil(level / (1 - level))}"
+        )
+    return np.sort(scores, axis=0)[rank - 1]
+
+
+def joint_radius(scores: Doubles, level: float) -> Doubles:
+    """Radii `[H]` that hold for all steps at once, of scores `[M, H]`: the steps' own, widened by one factor."""
+    own = np.maximum(radius(scores, level), 1e-12)
+    return own * radius((scores / own).max(axis=1), level)
+
+
+def quantiles(scores: Doubles) -> tuple[float, ...]:
+    """Quantiles of `[M]` at the levels that a calibration keeps."""
+    return tuple(float(value) for value in np.quantile(scores, QUANTILE_LEVELS))

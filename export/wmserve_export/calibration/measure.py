@@ -1,0 +1,115 @@
+"""Has a world's engines predict what trajectories then did."""
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+from wmserve.world import World
+
+from wmserve_export.calibration.trajectories import Floats, Trajectory
+from wmserve_export.engines import Engine
+from wmserve_export.runtime import Runner
+
+FIT_STRIDE = 3
+"""Model steps between the rollouts that one trajectory gives to what is fitted."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """`M` rollouts and what then happened."""
+
+    context: Floats
+    """`[M, T, D]`."""
+    features: Floats
+    """`[M, F]`, of the last context frame."""
+    actions: Floats
+    """`[M, N, A]`."""
+    latents: Floats
+    """`[M, H, D]`, predicted."""
+    disagreement: Floats
+    """`[M, H]`."""
+    truth: Floats
+    """`[M, H, D]`, encoded."""
+    readout_errors: Floats
+    """`[M, H, R]`: of the predicted readouts, absolute."""
+
+    @property
+    def errors(self) -> NDArray[np.float64]:
+        """`[M, H]`: `|| predicted - encoded ||`."""
+        return np.linalg.norm(self.latents.astype(np.float64) - self.truth, axis=-1)
+
+    @property
+    def rollouts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Inputs of the error engine: `[M, T, D]`, `[M, 1, N, A]`, `[M, 1, H, D]`, `[M, 1, H]`."""
+        rows = (self.actions, self.latents, self.disagreement)
+        return torch.from_numpy(self.context), *(torch.from_numpy(array[:, None]) for array in rows)  # type: ignore[return-value]
+
+
+class Engines:
+    """The encoder and the longest rollout of a world in a repository."""
+
+    def __init__(self, repository: Path, world: World) -> None:
+        self.world = world
+        self._encode, self._rollout = (
+            Runner((repository / world.engine(engine.verb) / "1" / engine.file).read_bytes())
+            for engine in (Engine("encode"), Engine("rollout", world.horizon_limit))
+        )
+        self._pool = ThreadPoolExecutor(2)
+
+    def see(self, frames: NDArray[np.uint8]) -> Mapping[str, Floats]:
+        """Outputs `[L, ...]` of the encoder for frames `[L, h, w, 3]`, one by one as a server runs them."""
+        rows = self._pool.map(lambda frame: self._encode({"observations": torch.from_numpy(frame[None, None])}), frames)
+        answers = list(rows)
+        return {name: np.stack([answer[name][0, 0] for answer in answers]) for name in answers[0]}
+
+    def rollouts(self, trajectory: Trajectory, stride: int | None) -> list[Measured]:
+        """Rollouts of one trajectory: the first, or one each `stride` model steps; with `M` = 1."""
+        world, block = self.world, self.world.action.action_block
+        frames, steps = world.context_length, world.horizon_limit
+        starts = range(0, len(trajectory.observations) - frames - steps + 1, stride) if stride else range(1)
+        seen = self.see(trajectory.observations[: starts[-1] + frames + steps])
+        truth = seen.get("readouts") if trajectory.readouts is None else trajectory.readouts
+        found = []
+        for start in starts:
+            first = start + frames
+            inputs = {"context": seen["latents"][start:first]}
+            inputs["actions"] = trajectory.actions[(first - 1) * block : (first - 1 + steps) * block]
+            if frames > 1:
+                inputs["action_history"] = trajectory.actions[start * block : (first - 1) * block]
+            answer = self._predict(inputs)
+            readouts = answer.get("readouts", np.zeros((steps, 0), np.float32))
+            found.append(
+                Measured(
+                    context=inputs["context"][None],
+                    features=seen["features"][first - 1][None],
+                    actions=inputs["actions"][None],
+                    latents=answer["latents"][None],
+                    disagreement=answer["disagreement"][None],
+                    truth=seen["latents"][first : first + steps][None],
+                    readout_errors=np.abs(readouts - (0 if truth is None else truth[first : first + steps]))[None],
+                )
+            )
+        return found
+
+    def _predict(self, inputs: Mapping[str, Floats]) -> Mapping[str, Floats]:
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(array))[None] for name, array in inputs.items()}
+        tensors["actions"] = tensors["actions"][None]
+        return {name: array[0, 0] for name, array in self._rollout(tensors).items()}
+
+
+def measure(
+    engines: Engines, trajectories: Iterable[Trajectory], count: int, stride: int | None, label: str, show: bool
+) -> Measured:
+    """Roll out `count` trajectories."""
+    rows = [
+        row
+        for trajectory in tqdm(trajectories, label, total=count, unit="trajectory", mininterval=2, disable=not show)
+        for row in engines.rollouts(trajectory, stride)
+    ]
+    return Measured(**{name: np.concatenate([getattr(row, name) for row in rows]) for name in Measured.__annotations__})

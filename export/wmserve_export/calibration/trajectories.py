@@ -1,0 +1,65 @@
+"""What a world is calibrated on: trajectories that were logged, each independent of the others.
+
+A folder of ``*.npz`` files, one a trajectory, without pickles:
+
+    observations  `[L, h, w, 3]` uint8, a frame at each model step, as the world's camera sees it
+    actions       `[(L - 1) x action_block, A]` float32, environment units
+    readouts      `[L, R]` float32, what the world's readouts should have said; may be left out
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from wmserve.world import World
+
+Floats = NDArray[np.float32]
+
+
+class CalibrationError(ValueError):
+    """Trajectories that a world cannot be calibrated on; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Frames `[L, h, w, 3]` uint8, actions `[(L - 1) x action_block, A]`, true readouts `[L, R]` if they are known."""
+
+    observations: NDArray[np.uint8]
+    actions: Floats
+    readouts: Floats | None = None
+
+    def check(self, world: World, name: str) -> None:
+        """CalibrationError unless it fits the world and is as long as its longest rollout."""
+        length, needed = len(self.observations), world.context_length + world.horizon_limit
+        if self.observations.ndim != 4 or self.observations.shape[-1] != 3 or self.observations.dtype != np.uint8:
+            raise CalibrationError(f"{name}: observations must be [L, h, w, 3] uint8")
+        if length < needed:
+            raise CalibrationError(f"{name} has {length} frames; a rollout of world {world.name} needs {needed}")
+        expected = ((length - 1) * world.action.action_block, len(world.action.axes))
+        if self.actions.shape != expected or not np.isfinite(self.actions).all():
+            raise CalibrationError(f"{name}: actions must be {list(expected)}, finite, not {list(self.actions.shape)}")
+        if self.readouts is not None and self.readouts.shape != (length, len(world.readouts)):
+            raise CalibrationError(f"{name}: readouts must be [{length}, {len(world.readouts)}]")
+
+
+def files(folder: Path) -> list[Path]:
+    """The trajectories of a folder, by name; CalibrationError if there are none."""
+    found = sorted(folder.glob("*.npz"))
+    if not found:
+        raise CalibrationError(f"there are no .npz files in {folder}; one trajectory each, see {__name__}")
+    return found
+
+
+def read(found: list[Path], world: World) -> Iterator[Trajectory]:
+    """Read files one after the other; CalibrationError names the one that does not fit."""
+    for file in found:
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                readouts = arrays["readouts"].astype(np.float32) if "readouts" in arrays else None
+                trajectory = Trajectory(arrays["observations"], arrays["actions"].astype(np.float32), readouts)
+        except (KeyError, ValueError, OSError) as error:
+            raise CalibrationError(f"{file.name} cannot be read: {error}") from None
+        trajectory.check(world, file.name)
+        yield trajectory

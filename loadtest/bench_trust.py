@@ -1,0 +1,215 @@
+"""Do a served world's words about its own errors hold? Two-Room, through a running server.
+
+    python -m loadtest.bench_trust [--quick] [--only coverage ood price]
+
+Trajectories are those that neither training nor calibration has seen. Each figure has a negative control beside it: a
+score that knows nothing, or a radius that is wrong, has to fail. Prints a table of goals, ends with one line of JSON,
+writes `loadtest/results/trust.json` and `trust.md` and the picture `docs/trust.png`.
+"""
+
+import argparse
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from wmserve.world import CONTRACT_PARAMETER
+from wmserve_client import Client
+from wmserve_export import repository
+
+from loadtest.machine import Noise, describe
+from loadtest.planning import rivals
+from loadtest.report import Goal, Report
+from loadtest.serving import ROOT
+from loadtest.trusting import picture, rollouts, strange_frames
+from loadtest.trusting.rollouts import WORLD, Doubles
+from loadtest.trusting.scores import auroc, ause_ratio, sparsification, worst_tenth
+
+REPOSITORY = ROOT / "model_repository"
+RESULTS = ROOT / "loadtest" / "results"
+ALARM = 0.01
+"""p-value under which an observation is called strange."""
+STRANGE_SEED = 8_000_000
+
+
+@dataclass(frozen=True)
+class Options:
+    """How much to measure."""
+
+    trajectories: int
+    frames: int
+    """Of each strange kind."""
+    rounds: int
+    """Repetitions of each side of the price."""
+
+
+QUICK, WHOLE = Options(40, 10, 5), Options(4000, 300, 200)
+
+
+def coverage(report: Report, chosen: Options) -> None:
+    """How often radii hold, and whether errors are large where they are said to be."""
+    with rivals.server(REPOSITORY) as (_, server):
+        found = rollouts.held_against_what_happened(server.grpc, chosen.trajectories)
+    by_step = (found.errors <= found.radius).mean(axis=0)
+    joint = float((found.errors <= found.joint_radius).all(axis=1).mean())
+    readouts = (found.readout_errors <= found.readout_radius).mean(axis=0)
+    columns = ("step", "latents", *(f"readout {number}" for number in range(readouts.shape[1])))
+    rows = [(step + 1, *map(percent, (by_step[step], *readouts[step]))) for step in range(len(by_step))]
+    report.table(f"Coverage at 90 %, {chosen.trajectories} trajectories", columns, rows)
+    separate = float((found.errors <= found.radius).all(axis=1).mean())
+    halved = float((found.errors <= found.radius / 2).mean())
+    report.table(
+        "Controls of coverage",
+        ("what", "covered"),
+        [("all steps at once, by the radii of single steps", percent(separate)), ("half the radius", percent(halved))],
+    )
+    report.figures["coverage_by_step"] = by_step.tolist()
+    false_alarms = float((found.start_p_value < ALARM).mean())
+    report.add(
+        Goal("coverage_low", "coverage at 90 %, the step that has least", float(by_step.min()), 0.88, at_least=True),
+        Goal("coverage_high", "coverage at 90 %, the step that has most", float(by_step.max()), 0.92),
+        Goal("coverage_joint", "coverage at 90 %, all steps at once", joint, 0.88, at_least=True),
+        Goal("coverage_joint_over", "the same, not too much", joint, 0.92),
+        Goal("coverage_readouts_low", "coverage of readouts, least", float(readouts.min()), 0.88, at_least=True),
+        Goal("coverage_readouts_high", "coverage of readouts, most", float(readouts.max()), 0.92),
+        Goal("false_alarms", "healthy frames that are called strange", false_alarms, 0.015),
+        Goal("false_alarms_low", "the same, not too few", false_alarms, 0.005, at_least=True),
+    )
+    ranking(report, found.errors, found.radius, found.disagreement)
+
+
+def ranking(report: Report, errors: Doubles, radius: Doubles, disagreement: Doubles) -> None:
+    """Whether the expected error finds the worst tenth of errors; disagreement and chance beside it."""
+    chance = np.random.default_rng(0).random(errors.shape)
+    rows = []
+    for name, scores in (("expected error", radius), ("disagreement", disagreement), ("chance", chance)):
+        steps = [auroc(scores[:, step], worst_tenth(errors[:, step])) for step in range(errors.shape[1])]
+        flat = (scores.ravel(), errors.ravel())
+        rows.append((name, min(steps), max(steps), auroc(flat[0], worst_tenth(flat[1])), ause_ratio(*flat)))
+        report.figures.setdefault("sparsification", {})[name] = sparsification(*flat).tolist()
+    report.figures["sparsification"]["ideal"] = sparsification(errors.ravel(), errors.ravel()).tolist()
+    columns = ("score", "AUROC, worst step", "AUROC, best step", "AUROC, all", "sparsification, of chance's")
+    report.table("Ranking of errors: the worst tenth", columns, rows)
+    report.add(
+        Goal("auroc_error", "AUROC of the expected error, the worst step", rows[0][1], 0.85, at_least=True),
+        Goal("ause_ratio", "area under the sparsification error, of chance's", rows[0][4], 0.40),
+    )
+
+
+def ood(report: Report, chosen: Options) -> None:
+    """Whether frames of strange kinds are told from healthy ones."""
+    healthy, strange = strange_frames.draw(chosen.frames, STRANGE_SEED)
+    with rivals.server(REPOSITORY) as (client, _):
+
+        def scores(frames: list[strange_frames.Frame]) -> tuple[Doubles, Doubles]:
+            answers = [client.encode(WORLD, frame) for frame in frames]
+            return (
+                np.array([answer.ood[0] for answer in answers], np.float64),  # type: ignore[index]
+                np.array([answer.ood_p_value[0] for answer in answers], np.float64),  # type: ignore[index]
+            )
+
+        usual, _ = scores(healthy)
+        rows, report.figures["ood"] = [], {"healthy": usual.tolist()}
+        for kind, changes in strange.items():
+            for name, frames in changes.items():
+                found, p_values = scores(frames)
+                both = np.concatenate([usual, found])
+                told = auroc(both, np.arange(len(both)) >= len(usual))
+                rows.append((kind, name, told, percent(float((p_values < ALARM).mean()))))
+                report.figures["ood"][name] = found.tolist()
+    half = len(usual) // 2
+    rows.append(("control", "healthy against healthy", auroc(usual, np.arange(len(usual)) >= half), ""))
+    report.table("Strange frames", ("kind", "what", "AUROC", "called strange at 1 %"), rows)
+    least = min(row[2] for row in rows[:-1])
+    report.add(Goal("auroc_ood_min", "AUROC of strange frames, the kind told worst", least, 0.95, at_least=True))
+
+
+def price(report: Report, chosen: Options) -> None:
+    """What scores add to an encode and a rollout: the same world with and without its calibration, in turns."""
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder) / "repository"
+        shutil.copytree(REPOSITORY, plain)
+        forget_calibration(plain)
+        with rivals.server(REPOSITORY) as (scored, _), rivals.server(plain) as (bare, _):
+            frames = strange_frames.draw(1, STRANGE_SEED)[0]
+            actions = np.random.default_rng(0).uniform(-1, 1, (64, 50, 2)).astype(np.float32)
+            start = {client: client.encode(WORLD, frames[0]).latents_id for client in (scored, bare)}
+            rows = []
+            for name, ask in (
+                ("encode", lambda client: client.encode(WORLD, frames[0])),
+                ("rollout of 64 candidates", lambda client: client.rollout(WORLD, start[client], actions)),
+            ):
+                times = [(milliseconds(ask, scored), milliseconds(ask, bare)) for _ in range(chosen.rounds)]
+                ours, theirs = (statistics.median(column) for column in zip(*times, strict=True))
+                ratio = statistics.median(one / other for one, other in times)
+                rows.append((name, ours, theirs, ratio))
+    report.table("Price", ("call", "calibrated, ms", "not calibrated, ms", "ratio"), rows)
+    report.add(Goal("encode_cost_ratio", "time of an encode, of one that is not calibrated", rows[0][3], 1.10))
+
+
+def forget_calibration(place: Path) -> None:
+    """Serve the world as if nobody had calibrated it."""
+    world = repository.read(place, WORLD).model_copy(update={"calibration": None})
+    for verb in repository.VERBS:
+        file = place / world.engine(verb) / repository.CONFIG_FILE
+        config = repository.parse(file)
+        config.parameters[CONTRACT_PARAMETER].string_value = world.model_dump_json()
+        repository.write_config(file, config)
+
+
+def milliseconds(ask: Callable[[Client], object], client: Client) -> float:
+    """How long a call takes."""
+    began = time.perf_counter()
+    ask(client)
+    return 1000 * (time.perf_counter() - began)
+
+
+def percent(share: float) -> str:
+    """For tables."""
+    return f"{100 * share:.1f} %"
+
+
+PARTS: Mapping[str, Callable[[Report, Options], None]] = {"coverage": coverage, "ood": ood, "price": price}
+
+HEADING = """# Trust: what a served world says of its own errors, beside what then happened
+
+Made by `make trust`; `loadtest/bench_trust.py` says how. Two-Room, doors anywhere along the wall, trajectories that
+neither training nor calibration has seen."""
+
+
+def measure(quick: bool, wanted: list[str]) -> Report:
+    """Run the parts; each with a server of its own."""
+    torch.set_num_threads(1)
+    noise, report = Noise(), Report(describe("torch"))
+    for name in wanted:
+        print(f"measuring: {name}", file=sys.stderr, flush=True)
+        PARTS[name](report, QUICK if quick else WHOLE)
+        noise.probe()
+    report.noise = noise.statement()
+    report.remarks += [f"not measured this time: {part}" for part in PARTS if part not in wanted]
+    return report
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a smoke test: the figures mean nothing")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    arguments = parser.parse_args()
+    report = measure(arguments.quick, arguments.only)
+    if not arguments.quick:
+        report.write(RESULTS, "trust", HEADING)
+        picture.draw(report, ROOT / "docs" / "trust.png")
+    print(report.text())
+    print(json.dumps(report.summary()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+"""Calibrating a world: what is measured is bound to its engines, held-out errors are covered, bad data is named."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from tritonclient.grpc.aio import InferenceServerClient
+from wmserve.world import QUANTILE_LEVELS, Calibration, World
+from wmserve_export import repository
+from wmserve_export.__main__ import main as export
+from wmserve_export.calibration import conformal
+from wmserve_export.calibration.__main__ import UNUSABLE, main
+from wmserve_export.calibration.measure import Engines, Measured, measure
+from wmserve_export.calibration.trajectories import CalibrationError, Trajectory
+
+from tests.embedded.conftest import infer, running
+from tests.export import linear_world
+
+COUNT = 600
+
+
+def trajectories(count: int, seed: int) -> Iterator[Trajectory]:
+    """Of the linear world: colours that have little to do with what is done."""
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        colours = rng.integers(0, 256, (4, 1, 1, 3), np.uint8)
+        actions = rng.uniform(-1, 2, (6, 2)).astype(np.float32)
+        yield Trajectory(np.tile(colours, (1, 8, 8, 1)), actions, rng.random((4, 1), np.float32))
+
+
+def save(folder: Path, count: int) -> Path:
+    """As files."""
+    folder.mkdir()
+    for index, one in enumerate(trajectories(count, seed=0)):
+        np.savez(folder / f"{index:04}.npz", observations=one.observations, actions=one.actions, readouts=one.readouts)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with a calibrated linear world."""
+    folder = tmp_path_factory.mktemp("calibrated")
+    checkpoint, place = linear_world.save(folder / "checkpoint"), folder / "repository"
+    assert export([str(checkpoint), "--repository", str(place), "--horizons", "2", "--quiet"]) == 0
+    data = save(folder / "logged", COUNT)
+    assert main(["linear", "--repository", str(place), "--trajectories", str(data), "--quiet"]) == 0
+    return place
+
+
+@pytest.fixture(scope="module")
+def world(place: Path) -> World:
+    """Its contract."""
+    return repository.read(place, "linear")
+
+
+@pytest.fixture(scope="module")
+def calibration(world: World) -> Calibration:
+    """Its calibration."""
+    assert world.calibration is not None
+    return world.calibration
+
+
+@pytest.fixture(scope="module")
+def unseen(place: Path, world: World) -> Measured:
+    """Rollouts that the calibration has not seen."""
+    return measure(Engines(place, world), trajectories(COUNT, seed=1), COUNT, None, "", show=False)
+
+
+def expected_errors(place: Path, measured: Measured) -> np.ndarray:
+    """Outputs `[M, H]` of the error engine."""
+    session = onnxruntime.InferenceSession((place / "linear_rollout" / "1" / "error.onnx").read_bytes())
+    names = [given.name for given in session.get_inputs()]
+    tensors = dict(
+        zip(("context", "actions", "latents", "disagreement"), (t.numpy() for t in measured.rollouts), strict=True)
+    )
+    return session.run(["error"], {name: tensors[name] for name in names})[0][:, 0]
+
+
+def interval(calibrated: int, tested: int, level: float) -> tuple[float, float]:
+    """Interval of the share that a radius from `calibrated` scores covers of `tested` others: beta-binomial.
+
+    99.9 %, since a dozen are asked.
+    """
+    rng, rank = np.random.default_rng(0), int(np.ceil((calibrated + 1) * level))
+    shares = rng.binomial(tested, rng.beta(rank, calibrated + 1 - rank, 100_000)) / tested
+    low, high = np.quantile(shares, [0.0005, 0.9995])
+    return float(low), float(high)
+
+
+def test_a_calibration_holds_for_its_engines_and_no_others(world: World, calibration: Calibration) -> None:
+    """Nor is it one when somebody has changed a number in it."""
+    assert calibration.holds_for(world.digests)
+    other = world.digests.model_copy(update={"engines": {**world.digests.engines, "encode/engine.onnx": "sha256:0"}})
+    assert not calibration.holds_for(other)
+    assert not calibration.model_copy(update={"tolerance": 1e9}).holds_for(world.digests)
+
+
+def test_the_three_models_carry_it(place: Path, world: World) -> None:
+    """They still agree, so the world is still served; two of them have one output more."""
+    configs = {verb: repository.parse(place / f"linear_{verb}" / "config.pbtxt") for verb in repository.VERBS}
+    contracts = {config.parameters["wmserve_world"].string_value for config in configs.values()}
+    assert [World.model_validate_json(text) for text in contracts] == [world]
+    outputs = {verb: {output.name for output in config.output} for verb, config in configs.items()}
+    assert "ood" in outputs["encode"]
+    assert "error" in outputs["rollout"]
+
+
+@pytest.mark.parametrize("level", [0.8, 0.9])
+def test_radii_cover_what_was_not_seen(
+    place: Path, world: World, calibration: Calibration, unseen: Measured, level: float
+) -> None:
+    """Each step and all steps at once, latents and readouts, as often as exchangeable scores have to be."""
+    low, high = interval(calibration.trajectories, COUNT, level)
+    chosen = next(one for one in calibration.levels if one.level == level)
+    expected = expected_errors(place, unseen)
+    for step in range(world.horizon_limit):
+        assert low <= (unseen.errors[:, step] <= expected[:, step] * chosen.radius[step]).mean() <= high
+        radius = expected[:, step] * chosen.readout_radius[step]
+        assert low <= (unseen.readout_errors[:, step, 0] <= radius).mean() <= high
+    assert low <= (unseen.errors <= expected * np.array(chosen.joint_radius)).all(axis=1).mean() <= high
+
+
+def test_quantiles_are_those_of_what_was_not_seen(place: Path, calibration: Calibration, unseen: Measured) -> None:
+    """A p-value of observations like the calibration's is even: as many are under .1 as should be."""
+    session = onnxruntime.InferenceSession((place / "linear_encode" / "1" / "ood.onnx").read_bytes())
+    ood = session.run(["ood"], {"features": unseen.features[:, None]})[0][:, 0]
+    p_values = 1 - np.interp(ood, calibration.quantiles.ood, QUANTILE_LEVELS)
+    assert (p_values < 0.1).mean() == pytest.approx(0.1, abs=0.05)
+    assert calibration.quantiles.rollout_ood[90] < 1.2
+
+
+async def test_a_triton_answers_scores(place: Path, unseen: Measured) -> None:
+    """They are those of the score engines on what the world's own engines answer."""
+    frames = np.zeros((1, 1, 8, 8, 3), np.uint8)
+    rollout = {"context": unseen.context[:1], "actions": unseen.actions[:1, None]}
+    async with running(place) as triton, InferenceServerClient(triton.grpc_address) as client:
+        seen = await infer(client, "linear_encode", {"observations": frames})
+        rolled = await infer(client, "linear_rollout", {**rollout, "action_history": np.zeros((1, 2, 2), np.float32)})
+    assert set(seen) == {"latents", "readouts", "ood"}
+    assert seen["ood"].shape == (1, 1)
+    assert rolled["error"].shape == (1, 1, 2)
+    assert (rolled["error"] > 0).all()
+
+
+def test_exporting_again_forgets_it(tmp_path: Path) -> None:
+    """Other engines, another calibration."""
+    checkpoint, place = linear_world.save(tmp_path / "checkpoint"), tmp_path / "repository"
+    arguments = [str(checkpoint), "--repository", str(place), "--horizons", "2", "--quiet", "--rank-problems", "2"]
+    assert export(arguments) == 0
+    data = save(tmp_path / "logged", 300)
+    calibrate = ["linear", "--repository", str(place), "--trajectories", str(data), "--tolerance", "0.5", "--quiet"]
+    assert main(calibrate) == 0
+    assert main(calibrate) == 0
+    found = repository.read(place, "linear").calibration
+    assert found is not None
+    assert found.tolerance == 0.5
+    assert export(arguments) == 0
+    assert repository.read(place, "linear").calibration is None
+
+
+def test_the_radius_is_the_right_one_of_the_sorted_scores() -> None:
+    """The ceil((n + 1) p)-th; where there is none, how many trajectories it takes."""
+    scores = np.arange(1.0, 100.0)
+    assert conformal.radius(scores, 0.9) == 90
+    with pytest.raises(CalibrationError, match="at least 99"):
+        conformal.radius(scores[:50], 0.99)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"observations": np.zeros((3, 8, 8, 3), np.uint8)}, "has 3 frames"),
+        ({"observations": np.zeros((4, 8, 8, 3), np.float32)}, "uint8"),
+        ({"actions": np.zeros((5, 2), np.float32)}, "actions must be"),
+        ({"actions": np.full((6, 2), np.nan, np.float32)}, "finite"),
+        ({"readouts": np.zeros((4, 2), np.float32)}, "readouts must be"),
+    ],
+)
+def test_a_trajectory_that_does_not_fit_is_named(world: World, change: dict[str, np.ndarray], complaint: str) -> None:
+    """With what does not fit."""
+    good = {"observations": np.zeros((4, 8, 8, 3), np.uint8), "actions": np.zeros((6, 2), np.float32)}
+    with pytest.raises(CalibrationError, match=complaint):
+        Trajectory(**{**good, **change}).check(world, "0001.npz")
+
+
+@pytest.mark.parametrize("case", ["no world", "no files", "too few", "pickled"])
+def test_what_cannot_be_calibrated_on_is_refused_with_a_reason(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    """And the status says so; nothing is written."""
+    before = repository.read(place, "linear")
+    folder = save(tmp_path / "few", 3) if case != "no files" else tmp_path
+    if case == "pickled":
+        np.savez(folder / "0001.npz", observations=np.array([{}], object), actions=np.zeros(6))
+        for index in range(3, 300):
+            (folder / f"{index:04}.npz").write_bytes((folder / "0000.npz").read_bytes())
+    name = "mars" if case == "no world" else "linear"
+    assert main([name, "--repository", str(place), "--trajectories", str(folder), "--quiet"]) == UNUSABLE
+    said = capsys.readouterr().err
+    reasons = {
+        "no world": "there is no world mars",
+        "no files": "no .npz files",
+        "too few": "at least 300",
+        "pickled": "0001.npz cannot be read",
+    }
+    assert reasons[case] in said
+    assert repository.read(place, "linear") == before
