@@ -1,6 +1,6 @@
 """Do a served world's words about its own errors hold? Two-Room, through a running server.
 
-    python -m loadtest.bench_trust [--quick] [--only coverage ood price]
+    python -m loadtest.bench_trust [--quick] [--only coverage ood changes price]
 
 Trajectories are those that neither training nor calibration has seen. Each figure has a negative control beside it: a
 score that knows nothing, or a radius that is wrong, has to fail. Prints a table of goals, ends with one line of JSON,
@@ -24,11 +24,12 @@ from wmserve.world import CONTRACT_PARAMETER
 from wmserve_client import Client
 from wmserve_export import repository
 
+from loadtest.evaluation.two_room import wilson
 from loadtest.machine import Noise, describe
 from loadtest.planning import rivals
 from loadtest.report import Goal, Report
 from loadtest.serving import ROOT
-from loadtest.trusting import picture, rollouts, strange_frames
+from loadtest.trusting import episodes, picture, rollouts, strange_frames
 from loadtest.trusting.rollouts import WORLD, Doubles
 from loadtest.trusting.scores import auroc, ause_ratio, sparsification, worst_tenth
 
@@ -36,7 +37,7 @@ REPOSITORY = ROOT / "model_repository"
 RESULTS = ROOT / "loadtest" / "results"
 ALARM = 0.01
 """p-value under which an observation is called strange."""
-STRANGE_SEED = 8_000_000
+STRANGE_SEED, EPISODE_SEED = 8_000_000, 9_000_000
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,13 @@ class Options:
     trajectories: int
     frames: int
     """Of each strange kind."""
+    episodes: int
+    """Of each changed world, and twice as many of the one that has not changed."""
     rounds: int
     """Repetitions of each side of the price."""
 
 
-QUICK, WHOLE = Options(40, 10, 5), Options(4000, 300, 200)
+QUICK, WHOLE = Options(40, 10, 5, 5), Options(4000, 300, 200, 200)
 
 
 def coverage(report: Report, chosen: Options) -> None:
@@ -72,6 +75,7 @@ def coverage(report: Report, chosen: Options) -> None:
     )
     report.figures["coverage_by_step"] = by_step.tolist()
     false_alarms = float((found.start_p_value < ALARM).mean())
+    strange_rollouts = float((found.rollout_p_value < ALARM).mean())
     report.add(
         Goal("coverage_low", "coverage at 90 %, the step that has least", float(by_step.min()), 0.88, at_least=True),
         Goal("coverage_high", "coverage at 90 %, the step that has most", float(by_step.max()), 0.92),
@@ -80,6 +84,7 @@ def coverage(report: Report, chosen: Options) -> None:
         Goal("coverage_readouts_low", "coverage of readouts, least", float(readouts.min()), 0.88, at_least=True),
         Goal("coverage_readouts_high", "coverage of readouts, most", float(readouts.max()), 0.92),
         Goal("false_alarms", "healthy frames that are called strange", false_alarms, 0.015),
+        Goal("rollout_false_alarms", "healthy rollouts that are called strange", strange_rollouts, 0.015),
         Goal("false_alarms_low", "the same, not too few", false_alarms, 0.005, at_least=True),
     )
     ranking(report, found.errors, found.radius, found.disagreement)
@@ -176,7 +181,47 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-PARTS: Mapping[str, Callable[[Report, Options], None]] = {"coverage": coverage, "ood": ood, "price": price}
+def changes(report: Report, chosen: Options) -> None:
+    """Whether surprise finds a world that has changed, and a radius that adapts covers as often as asked."""
+    rows, power, covered = [], [], []
+    with rivals.server(REPOSITORY) as (client, _):
+        for number, change in enumerate(episodes.CHANGES):
+            count = 2 * chosen.episodes if change == "none" else chosen.episodes
+            played = episodes.play(client, change, count, EPISODE_SEED + number)
+            flagged = [one.flagged for one in played]
+            low, high = wilson(sum(flagged), count)
+            p_values = np.float64([outcome.surprise_p_value for one in played for outcome in one.outcomes])
+            rows.append(
+                (
+                    change,
+                    count,
+                    percent(float(np.mean(flagged))),
+                    percent(low),
+                    percent(high),
+                    percent(float((p_values > 0.1).mean())),
+                )
+            )
+            rows[-1] += (percent(played[-1].coverage),)
+            covered.append(played[-1].coverage)
+            power.append(float(np.mean(flagged)))
+    columns = ("change", "episodes", "called another world within 10 steps", "low", "high")
+    report.table("Changed dynamics", (*columns, "covered at 90 %, fixed", "covered at 90 %, adaptive"), rows)
+    report.add(
+        Goal("surprise_power", "changed worlds called so within 10 steps, the least", min(power[1:]), 0.85, True),
+        Goal("surprise_false_alarms", "worlds that have not changed and are called so", power[0], 0.01),
+        Goal(
+            "adaptive_coverage_low", "long-run coverage of the adaptive radius at 90 %, least", min(covered), 0.88, True
+        ),
+        Goal("adaptive_coverage_high", "the same, most", max(covered), 0.92),
+    )
+
+
+PARTS: Mapping[str, Callable[[Report, Options], None]] = {
+    "coverage": coverage,
+    "ood": ood,
+    "changes": changes,
+    "price": price,
+}
 
 HEADING = """# Trust: what a served world says of its own errors, beside what then happened
 

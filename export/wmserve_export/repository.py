@@ -7,7 +7,7 @@
 
 Where plans are of mixed precision, ``<world>_plan`` also has 1/horizon_5_coarse.onnx and so on.
 
-A calibrated world also has ood.onnx beside its encoder and error.onnx beside its rollouts.
+A calibrated world also has an ood_<digest>.onnx beside its encoder and an error_<digest>.onnx beside its rollouts.
 
 A world is three folders and there is no renaming of three at once. A server that looks in between sees engines of two
 contracts, and serves none of them until the last one is in place.
@@ -95,6 +95,10 @@ def calibrate(repository: Path, world: World, calibration: Calibration, files: M
         if score is not None and score not in {output.name for output in config.output}:
             config.output.add(name=score, data_type=triton.DataType.TYPE_FP32, dims=SCORE_DIMS[verb])
         write_config(place, config)
+    if world.calibration is not None:  # only now does nothing speak of the old ones any more
+        for key in world.calibration.files.keys() - files.keys():
+            verb, _, name = key.partition("/")
+            (repository / world.engine(verb) / VERSION / name).unlink(missing_ok=True)
 
 
 def parse(config: Path) -> triton.ModelConfig:

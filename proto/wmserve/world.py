@@ -141,7 +141,10 @@ class Level(Part):
     joint_radius: Scales
     """`[H]`: all steps at once, latents."""
     readout_radius: tuple[Annotated[FiniteFloat, Field(ge=0)], ...]
-    """`[H x R]`, row by row: each step and readout by itself, the readout's unit for an expected error of 1."""
+    """`[H x R]`, row by row: each step and readout by itself, the readout's unit for an expected error of 1.
+
+    Empty where the truth about readouts was not known.
+    """
 
 
 class Quantiles(Part):
@@ -166,7 +169,7 @@ class Calibration(Part):
     engines: dict[str, Digest]
     """The engines that were measured."""
     files: dict[str, Digest]
-    """Score engines, which lie beside those: ``encode/ood.onnx``, ``rollout/error.onnx``."""
+    """Score engines, which lie beside those, such as ``encode/ood_0a1b2c3d.onnx``."""
     created: str
     """When, UTC, ISO 8601."""
     trajectories: PositiveInt

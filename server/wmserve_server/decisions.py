@@ -11,7 +11,7 @@ from wmserve.world import World
 from wmserve_server.backend import Floats, Start
 from wmserve_server.errors import DecisionNotFound
 
-CAPACITY = 10_000
+CAPACITY, CAPACITY_BYTES = 10_000, 64 << 20
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,12 @@ class Decision:
     start: Start
     actions: Floats
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its arrays."""
+        history = self.start.action_history
+        return self.start.latents.nbytes + self.actions.nbytes + (0 if history is None else history.nbytes)
+
 
 class Decisions:
     """Handles and what they stand for, in this process; the oldest go first."""
@@ -31,14 +37,19 @@ class Decisions:
         self._lifetime_s = lifetime_s
         self._clock = clock
         self._entries: OrderedDict[str, tuple[float, Decision]] = OrderedDict()
+        self._used_bytes = 0
 
     def put(self, world: World, start: Start, actions: Floats) -> str:
         """Keep a decision and return its handle."""
         decision_id = f"dec_{secrets.token_urlsafe(16)}"
-        kept = Decision(world.name, world.digests.checkpoint, start, actions)
+        # Copies: what arrives are views of everything that travelled with it.
+        begun = Start(start.latents.copy(), start.action_history)
+        kept = Decision(world.name, world.digests.checkpoint, begun, actions.copy())
         self._entries[decision_id] = (self._clock() + self._lifetime_s, kept)
-        while self._entries and (len(self._entries) > CAPACITY or self._oldest() <= self._clock()):
-            self._entries.popitem(last=False)
+        self._used_bytes += kept.nbytes
+        while self._entries and self._too_much():
+            _, (_, gone) = self._entries.popitem(last=False)
+            self._used_bytes -= gone.nbytes
         return decision_id
 
     def get(self, world: World, decision_id: str) -> Decision:
@@ -50,5 +61,7 @@ class Decisions:
             raise DecisionNotFound(f"was not made by world {world.name} as it is served now", field="decision_id")
         return kept
 
-    def _oldest(self) -> float:
-        return next(iter(self._entries.values()))[0]
+    def _too_much(self) -> bool:
+        expires_at, _ = next(iter(self._entries.values()))
+        too_many = len(self._entries) > CAPACITY or self._used_bytes > CAPACITY_BYTES
+        return too_many or expires_at <= self._clock()

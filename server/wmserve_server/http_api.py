@@ -192,5 +192,6 @@ def add_operations(app: FastAPI, core: WorldModel, metrics: Metrics) -> None:
         return Response(reason or "ok", 503 if reason else 200, media_type="text/plain")
 
     @app.get("/metrics", include_in_schema=False)
-    async def prometheus() -> Response:
-        return Response(metrics.text(), media_type="text/plain; version=0.0.4")
+    async def prometheus(request: Request) -> Response:
+        text, kind = metrics.text(request.headers.get("accept", ""))
+        return Response(text, headers={"content-type": kind})

@@ -345,7 +345,10 @@ class ObserveResponse(Message):
     ] = None
     radius: Annotated[
         float | None,
-        Field(description="Radius in force, latent units; it adapts, to cover as often as asked in the long run."),
+        Field(
+            description="Radius in force, latent units; it adapts, to cover as often as asked in the long run. "
+            "Left out after so many misses that none is wide enough."
+        ),
     ] = None
     covered: bool | None = None
     observed: Annotated[int | None, Field(description="Observations of this session.")] = None

@@ -1,17 +1,22 @@
 """Prometheus metrics of the gateway; label values come from fixed sets, never from a caller's text."""
 
 from asyncio import CancelledError
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.openmetrics import exposition as openmetrics
+from wmserve.world import World
 
 from wmserve_server.errors import Cancelled, WmserveError
+from wmserve_server.latents_window import LatentsWindows
 
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SIZE_BUCKETS = tuple(float(4**power) for power in range(4, 14))
@@ -83,21 +88,50 @@ class Metrics:
             registry=self.registry,
         )
         self.changed = Counter(
-            "wmserve_observations_of_changed_worlds",
-            "Observations in sessions whose world has changed.",
+            "wmserve_observations_after_change",
+            "Observations in sessions that have seen a change.",
             ("world",),
             registry=self.registry,
         )
         self.batch_size = histogram(
             "wmserve_batch_size", "Calls that travelled to an engine together.", ("engine",), COUNT_BUCKETS
         )
+        self.latents = LatentsWindows()
+        self.registry.register(self.latents)
+
+        def of_calibration(name: str, text: str) -> Gauge:
+            return Gauge(f"wmserve_calibration_{name}", text, ("world",), registry=self.registry)
+
+        self.calibrated = Gauge(
+            "wmserve_world_calibrated", "1 where a world is calibrated, else 0.", ("world",), registry=self.registry
+        )
+        self.calibration_created = of_calibration("created_timestamp_seconds", "When, seconds since 1970.")
+        self.calibration_rank = of_calibration("effective_rank", "Effective rank of the calibration's latents.")
+        self.calibration_std = of_calibration("smallest_std", "Least deviation of a dimension of those.")
         self.latents_kept = Gauge("wmserve_latents_kept", "Handles kept.", registry=self.registry)
         self.triton_restarts = Counter("wmserve_triton_restarts", "Times Triton was restarted.", registry=self.registry)
         self.ready = Gauge("wmserve_ready", "1 while requests can be answered.", registry=self.registry)
 
-    def text(self) -> bytes:
-        """The metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
+    def text(self, accepted: str = "") -> tuple[bytes, str]:
+        """The metrics and their media type: OpenMetrics, which has exemplars, where it is accepted, else plain text."""
+        if openmetrics.CONTENT_TYPE_LATEST.partition(";")[0] in accepted:
+            text: bytes = openmetrics.generate_latest(self.registry)  # type: ignore[no-untyped-call]
+            return text, openmetrics.CONTENT_TYPE_LATEST
+        return generate_latest(self.registry), CONTENT_TYPE_PLAIN_0_0_4
+
+    def set_worlds(self, worlds: Iterable[World]) -> None:
+        """Say which worlds are served and how they are calibrated; of others nothing is said any more."""
+        served = list(worlds)
+        self.latents.keep(world.name for world in served)
+        for gauge in (self.calibrated, self.calibration_created, self.calibration_rank, self.calibration_std):
+            gauge.clear()
+        for world in served:
+            self.calibrated.labels(world.name).set(world.calibration is not None)
+            if world.calibration is not None:
+                created = datetime.fromisoformat(world.calibration.created).timestamp()
+                self.calibration_created.labels(world.name).set(created)
+                self.calibration_rank.labels(world.name).set(world.calibration.effective_rank)
+                self.calibration_std.labels(world.name).set(world.calibration.smallest_std)
 
     def observe_p_values(self, verb: str, world: str, p_values: NDArray[np.float64]) -> None:
         """Record p-values `[M]`; at most SAMPLED of them, evenly taken."""
@@ -111,16 +145,20 @@ class Metrics:
         for value in sampled(horizon):
             self.trusted_horizon.labels(verb, world).observe(value)
 
-    def observe_surprise(self, world: str, steps: int, p_value: float, covered: bool, changed: bool) -> None:
-        """Record what came of a prediction."""
-        self.surprise_p_value.labels(world).observe(p_value)
-        self.outcomes.labels(world, str(steps), "yes" if covered else "no").inc()
+    def observe_surprise(
+        self, world: str, steps: int, p_value: float, covered: str, changed: bool, decision_id: str | None
+    ) -> None:
+        """Record what came of a prediction; covered is ``yes``, ``no``, or ``unbounded`` where there was no radius."""
+        self.surprise_p_value.labels(world).observe(p_value, exemplar(decision_id))
+        self.outcomes.labels(world, str(steps), covered).inc()
         self.changed.labels(world).inc(changed)
 
-    def observe_disagreement(self, verb: str, world: str, disagreement: NDArray[np.float32]) -> None:
+    def observe_disagreement(
+        self, verb: str, world: str, disagreement: NDArray[np.float32], decision_id: str | None = None
+    ) -> None:
         """Record the last model step of each candidate of `[S, H]`; at most SAMPLED candidates, evenly taken."""
         for value in sampled(disagreement[:, -1]):
-            self.disagreement.labels(verb, world).observe(value)
+            self.disagreement.labels(verb, world).observe(value, exemplar(decision_id))
 
     @contextmanager
     def request(self, transport: str, verb: str) -> Iterator["Call"]:
@@ -141,6 +179,11 @@ class Metrics:
                 self.latency.labels(*labels, code).observe(perf_counter() - started)
                 self.request_bytes.labels(*labels).observe(call.request_bytes)
                 self.response_bytes.labels(*labels).observe(call.response_bytes)
+
+
+def exemplar(decision_id: str | None) -> dict[str, str] | None:
+    """What leads from a bucket back to a decision that fell into it."""
+    return None if decision_id is None else {"decision_id": decision_id}
 
 
 def sampled(values: NDArray[Any]) -> list[float]:

@@ -113,11 +113,10 @@ class TritonBackend:
             observe = self._metrics.batch_size.labels(engine).observe
             max_batch = 1 if served is None else min(served.max_batch[verb], MAX_BATCH[verb])
 
-            wanted = OUTPUTS[verb] | ({"readouts"} if world.readouts and verb != "plan" else set())
-            wanted |= SCORES[verb] if world.calibration else set()
-
             async def send(tensors: Tensors) -> Tensors:
-                return await self._infer(engine, wanted, tensors)
+                # Of the world as it is served now, which whoever asks may not know yet.
+                now = self._discovery.served.get(world.name)
+                return await self._infer(engine, outputs(world if now is None else now.world, verb), tensors)
 
             self._coalescers[engine] = Coalescer(send, max_batch, MAX_IN_FLIGHT[verb], observe)
         return self._coalescers[engine]
@@ -188,9 +187,16 @@ class TritonBackend:
             return
         if found != self._discovery:
             self._coalescers.clear()
+            self._metrics.set_worlds(served.world for served in found.served.values())
             log.info("serving worlds: %s", ", ".join(found.served) or "none")
         self._discovery = found
         self._unready = None if found.served else "no world is served: " + ("; ".join(found.problems) or "none found")
+
+
+def outputs(world: World, verb: str) -> set[str]:
+    """What an engine of a world has to answer."""
+    wanted = OUTPUTS[verb] | ({"readouts"} if world.readouts and verb != "plan" else set())
+    return wanted | (SCORES[verb] if world.calibration else set())
 
 
 def start_tensors(start: Start) -> dict[str, NDArray[np.generic]]:

@@ -37,8 +37,8 @@ class Trust:
     """`[S, H]`, latent units: each step by itself."""
     joint_radius: Floats
     """`[S, H]`, latent units: all steps at once."""
-    readout_radius: Floats
-    """`[S, H, R]`, the readouts' units."""
+    readout_radius: Floats | None
+    """`[S, H, R]`, the readouts' units; None where the truth about them was not known."""
     ood: NDArray[np.float64]
     """`[S]`: the largest disagreement of a step, over what is usual there."""
     ood_p_value: NDArray[np.float64]
@@ -71,32 +71,35 @@ def of_rollouts(world: World, rolled: Rolled, asked: Confidence) -> Trust:
     assert world.calibration is not None, "who is confident has a calibration"
     assert rolled.expected_error is not None, "a calibrated world's engine answers it"
     error, horizon = rolled.expected_error, rolled.expected_error.shape[1]
-    readouts = np.array(asked.level.readout_radius, np.float32).reshape(-1, len(world.readouts))[:horizon]
     radius = error * np.array(asked.level.radius[:horizon], np.float32)
     usual = np.maximum(world.calibration.disagreement_scale[:horizon], 1e-12)
     ood = (rolled.disagreement / usual).max(axis=1)
     return Trust(
         radius=radius,
         joint_radius=error * np.array(asked.level.joint_radius[:horizon], np.float32),
-        readout_radius=error[..., None] * readouts,
+        readout_radius=readout_radius(world, asked.level, error),
         ood=ood,
-        ood_p_value=p_values(world.calibration, "rollout_ood", ood),
+        ood_p_value=p_values(world.calibration.quantiles.rollout_ood, ood, world.calibration.trajectories),
         trusted_horizon=np.cumprod(radius <= asked.tolerance, axis=1).sum(axis=1),
     )
 
 
-def p_values(calibration: Calibration, score: str, values: NDArray[np.floating]) -> NDArray[np.float64]:
-    """How many of the calibration's trajectories scored as high as `values` `[...]` or higher, as parts of all.
+def readout_radius(world: World, level: Level, error: Floats) -> Floats | None:
+    """Radii `[S, H, R]` of readouts, of expected errors `[S, H]`."""
+    if not level.readout_radius:
+        return None
+    factors = np.array(level.readout_radius, np.float32).reshape(world.horizon_limit, len(world.readouts))
+    return error[..., None] * factors[: error.shape[1]]
 
-    Between the quantiles that it keeps, along straight lines; never less than one trajectory more would make it.
+
+def p_values(quantiles: Sequence[float], values: NDArray[np.floating], count: int) -> NDArray[np.float64]:
+    """Which part of `count` scores and one more is as high as `values` `[...]` or higher; `[...]`, never 0.
+
+    Between the quantiles of those scores along straight lines; of equal ones all count as as high.
     """
-    return p_values_among(getattr(calibration.quantiles, score), values, calibration.trajectories)
-
-
-def p_values_among(quantiles: Sequence[float], values: NDArray[np.floating], count: int) -> NDArray[np.float64]:
-    """The same among the quantiles of `count` scores."""
-    share = 1.0 - np.interp(values, quantiles, QUANTILE_LEVELS, left=0.0, right=1.0)
-    return np.maximum(share, 1.0 / (count + 1))
+    steps, first = np.unique(quantiles, return_index=True)
+    below = np.interp(values, steps, np.array(QUANTILE_LEVELS)[first], left=0.0, right=1.0)
+    return ((1.0 - below) * count + 1.0) / (count + 1.0)
 
 
 @dataclass(frozen=True)
@@ -109,10 +112,15 @@ class Surprise:
     expected_error: float
     quantiles: tuple[float, ...]
     """Of the calibration's surprises after as many steps."""
+    least_rate: float
+    """Miss rate under which no radius was ever seen to hold."""
 
-    def radius(self, miss_rate: float) -> float:
-        """Radius that a part `miss_rate` of the calibration exceeded; the largest seen where that is 0 or less."""
-        return self.expected_error * float(np.sqrt(np.interp(1 - miss_rate, QUANTILE_LEVELS, self.quantiles)))
+    def radius(self, miss_rate: float) -> float | None:
+        """Radius that a part `miss_rate` of the calibration exceeded; None where that is too few for one."""
+        if miss_rate < self.least_rate:
+            return None
+        level = 1 - min(miss_rate, 1.0)
+        return self.expected_error * float(np.sqrt(np.interp(level, QUANTILE_LEVELS, self.quantiles)))
 
 
 def surprise(calibration: Calibration, error: float, expected_error: float, steps: int) -> Surprise:
@@ -120,5 +128,5 @@ def surprise(calibration: Calibration, error: float, expected_error: float, step
     first = (steps - 1) * len(QUANTILE_LEVELS)
     quantiles = calibration.quantiles.surprise[first : first + len(QUANTILE_LEVELS)]
     value = (error / max(expected_error, 1e-12)) ** 2
-    p_value = float(p_values_among(quantiles, np.array(value), calibration.trajectories))
-    return Surprise(value, p_value, expected_error, quantiles)
+    p_value = float(p_values(quantiles, np.array(value), calibration.trajectories))
+    return Surprise(value, p_value, expected_error, quantiles, 1 / (calibration.trajectories + 1))

@@ -64,16 +64,16 @@ def latents(array: AnyArray, world: World, field: str) -> Floats:
     return result
 
 
-def action_history(array: AnyArray | None, frame_count: int, world: World) -> Floats | None:
+def action_history(array: AnyArray | None, frame_count: int, world: World, context: str = "context") -> Floats | None:
     """Return the actions between `T` context frames, `[(T-1) * action_block, A]`; None where T is 1.
 
     Engines are unrolled from exactly the world's context length.
     """
     if frame_count != world.context_length:
         raise InvalidArgument(
-            f"{frame_count} frames, world {world.name} starts from {world.context_length}", field="context"
+            f"{frame_count} frames, world {world.name} starts from {world.context_length}", field=context
         )
-    field, needed = "context.action_history", (frame_count - 1) * world.action.action_block
+    field, needed = f"{context}.action_history", (frame_count - 1) * world.action.action_block
     if needed == 0:
         if array is not None and array.size:
             raise InvalidArgument("must be left out where the context is one frame", field=field)

@@ -114,7 +114,8 @@ class WorldModel:
         assert best is not None, "a search runs at least one iteration"
         assert state.stop_reason is not None, "it is over"
         must_be_finite(*best.details.values())
-        self._observe_plan(world, asked.problem.settings.algorithm, state, best)
+        decision_id = self._decisions.put(world, start, best.actions)
+        self._observe_plan(world, asked.problem.settings.algorithm, state, best, decision_id)
         return m.PlanResponse(
             actions=best.actions,
             cost=best.cost,
@@ -129,7 +130,7 @@ class WorldModel:
             goal_latents_id=goal_latents_id,
             timing=timing(started, encoded, searched),
             digests=world.digests,
-            decision_id=self._decisions.put(world, start, best.actions),
+            decision_id=decision_id,
         )
 
     async def observe(self, request: m.ObserveRequest) -> m.ObserveResponse:
@@ -146,19 +147,19 @@ class WorldModel:
         if len(seen.latents) != 1:
             raise InvalidArgument("must be one frame", field="observation")
         must_be_finite(rolled.latents)
-        error = float(np.linalg.norm(rolled.latents[0, -1] - seen.latents[0]))
+        error = float(np.linalg.norm(rolled.latents[0, -1] - seen.latents[0].astype(np.float64)))
         return m.ObserveResponse(
             latents_id=self._keep(world, seen.latents),
             expires_in_s=self._store.lifetime_s,
             readouts=seen.readouts[0],
             error=error,
-            **self._surprise(world, request.session, asked, error, rolled, seen),
+            **self._surprise(world, request, asked, error, rolled, seen),
         )
 
     async def _done(self, world: World, request: m.ObserveRequest) -> tuple[Start, Floats]:
         """What was done: from where on, and actions `[N, A]`."""
         if request.acted is not None:
-            start, _ = await self._start(world, request.acted.context)
+            start, _ = await self._start(world, request.acted.context, "acted.context")
             actions = validation.candidates(request.acted.actions, world, "acted.actions")
             if len(actions) != 1:
                 raise InvalidArgument("must be one candidate, `[N, A]`", field="acted.actions")
@@ -166,14 +167,19 @@ class WorldModel:
         assert request.decision_id is not None, "messages guarantee one source"
         decision, block = self._decisions.get(world, request.decision_id), world.action.action_block
         steps = request.executed_steps or min(world.planner.receding_horizon * block, len(decision.actions))
-        if steps % block or steps > len(decision.actions):
-            raise InvalidArgument(
-                f"must be a multiple of {block}, at most the plan's {len(decision.actions)}", field="executed_steps"
-            )
+        most = min(len(decision.actions), world.horizon_limit * block)
+        if steps % block or steps > most:
+            raise InvalidArgument(f"must be a multiple of {block}, at most the plan's {most}", field="executed_steps")
         return decision.start, decision.actions[:steps]
 
     def _surprise(
-        self, world: World, session: str, asked: Confidence | None, error: float, rolled: Rolled, seen: Encoded
+        self,
+        world: World,
+        request: m.ObserveRequest,
+        asked: Confidence | None,
+        error: float,
+        rolled: Rolled,
+        seen: Encoded,
     ) -> dict[str, Any]:
         """How much of a surprise an error is, as fields of an answer; none where nobody has measured it."""
         calibration = world.calibration
@@ -182,15 +188,18 @@ class WorldModel:
         must_be_finite(rolled.expected_error, seen.ood)
         steps = rolled.expected_error.shape[1]
         found = trust.surprise(calibration, error, float(rolled.expected_error[0, -1]), steps)
-        miss_rate = 1 - asked.level.level
-        watch = self._watches.of(world.name, calibration.digest, session)
-        radius = found.radius(watch.miss_rate(miss_rate))
-        covered = watch.learn(found.p_value, miss_rate)
-        self._metrics.observe_surprise(world.name, steps, found.p_value, covered, watch.changed)
+        watch = self._watches.of(world.name, calibration.digest, request.session, 1 - asked.level.level)
+        radius = found.radius(watch.miss_rate)
+        covered = radius is None or error <= radius
+        watch.learn(found.p_value, covered)
+        strange = trust.p_values(calibration.quantiles.ood, seen.ood, calibration.trajectories)
+        self._metrics.observe_p_values("observe", world.name, strange)
+        outcome = "unbounded" if radius is None else "yes" if covered else "no"
+        self._metrics.observe_surprise(world.name, steps, found.p_value, outcome, watch.changed, request.decision_id)
         return {
             "calibrated": True,
             "ood": float(seen.ood[0]),
-            "ood_p_value": float(trust.p_values(calibration, "ood", seen.ood)[0]),
+            "ood_p_value": float(strange[0]),
             "expected_error": found.expected_error,
             "surprise": found.value,
             "surprise_p_value": found.p_value,
@@ -209,17 +218,18 @@ class WorldModel:
             frames = validation.frames(observations, world, field)
         encoded = await self._backend.encode(world, frames)
         must_be_finite(encoded.latents, encoded.readouts)
+        self._metrics.latents.add(world.name, encoded.latents)
         return encoded
 
-    async def _start(self, world: World, context: m.Context) -> tuple[Start, str]:
+    async def _start(self, world: World, context: m.Context, field: str = "context") -> tuple[Start, str]:
         """Latents of the context, with a handle for them."""
         if context.latents_id is not None:
             latents_id = context.latents_id
-            latents = self._store.get(world, latents_id, "context.latents_id")
+            latents = self._store.get(world, latents_id, f"{field}.latents_id")
         else:
-            latents = await self._latents(world, context.latents, context.observations, "context")
+            latents = await self._latents(world, context.latents, context.observations, field)
             latents_id = self._keep(world, latents)
-        history = validation.action_history(context.action_history, len(latents), world)
+        history = validation.action_history(context.action_history, len(latents), world, field)
         return Start(latents, history), latents_id
 
     async def _goal(self, world: World, goal: m.Goal) -> tuple[Floats, str | None]:
@@ -245,7 +255,7 @@ class WorldModel:
         if world.calibration is None or encoded.ood is None:
             return {}
         must_be_finite(encoded.ood)
-        p_values = trust.p_values(world.calibration, "ood", encoded.ood)
+        p_values = trust.p_values(world.calibration.quantiles.ood, encoded.ood, world.calibration.trajectories)
         self._metrics.observe_p_values("encode", world.name, p_values)
         return {"calibrated": True, "ood": tuple(encoded.ood), "ood_p_value": tuple(p_values)}
 
@@ -273,9 +283,9 @@ class WorldModel:
         self._metrics.latents_kept.set(len(self._store))
         return latents_id
 
-    def _observe_plan(self, world: World, algorithm: str, state: State, best: Best) -> None:
+    def _observe_plan(self, world: World, algorithm: str, state: State, best: Best, decision_id: str) -> None:
         assert state.stop_reason is not None
-        self._metrics.observe_disagreement("plan", world.name, best.details["disagreement"][None])
+        self._metrics.observe_disagreement("plan", world.name, best.details["disagreement"][None], decision_id)
         self._metrics.plan_iterations.labels(world.name, algorithm).observe(state.iterations)
         self._metrics.plan_stops.labels(world.name, state.stop_reason.value).inc()
 

@@ -70,7 +70,8 @@ def unseen(place: Path, world: World) -> Measured:
 
 def expected_errors(place: Path, measured: Measured) -> np.ndarray:
     """Outputs `[M, H]` of the error engine."""
-    session = onnxruntime.InferenceSession((place / "linear_rollout" / "1" / "error.onnx").read_bytes())
+    (file,) = (place / "linear_rollout" / "1").glob("error_*.onnx")
+    session = onnxruntime.InferenceSession(file.read_bytes())
     names = [given.name for given in session.get_inputs()]
     tensors = dict(
         zip(("context", "actions", "latents", "disagreement"), (t.numpy() for t in measured.rollouts), strict=True)
@@ -124,7 +125,8 @@ def test_radii_cover_what_was_not_seen(
 
 def test_quantiles_are_those_of_what_was_not_seen(place: Path, calibration: Calibration, unseen: Measured) -> None:
     """A p-value of observations like the calibration's is even: as many are under .1 as should be."""
-    session = onnxruntime.InferenceSession((place / "linear_encode" / "1" / "ood.onnx").read_bytes())
+    (file,) = (place / "linear_encode" / "1").glob("ood_*.onnx")
+    session = onnxruntime.InferenceSession(file.read_bytes())
     ood = session.run(["ood"], {"features": unseen.features[:, None]})[0][:, 0]
     p_values = 1 - np.interp(ood, calibration.quantiles.ood, QUANTILE_LEVELS)
     assert (p_values < 0.1).mean() == pytest.approx(0.1, abs=0.05)
@@ -156,6 +158,8 @@ def test_exporting_again_forgets_it(tmp_path: Path) -> None:
     found = repository.read(place, "linear").calibration
     assert found is not None
     assert found.tolerance == 0.5
+    beside = [file.name for verb in ("encode", "rollout") for file in (place / f"linear_{verb}" / "1").glob("*_*.onnx")]
+    assert {f"{key.partition('/')[2]}" for key in found.files} == {name for name in beside if "horizon" not in name}
     assert export(arguments) == 0
     assert repository.read(place, "linear").calibration is None
 
@@ -176,6 +180,8 @@ def test_the_radius_is_the_right_one_of_the_sorted_scores() -> None:
         ({"actions": np.zeros((5, 2), np.float32)}, "actions must be"),
         ({"actions": np.full((6, 2), np.nan, np.float32)}, "finite"),
         ({"readouts": np.zeros((4, 2), np.float32)}, "readouts must be"),
+        ({"readouts": np.full((4, 1), np.nan, np.float32)}, "readouts must be"),
+        ({"observations": np.zeros((), np.uint8)}, "must be .L, h, w, 3."),
     ],
 )
 def test_a_trajectory_that_does_not_fit_is_named(world: World, change: dict[str, np.ndarray], complaint: str) -> None:
@@ -185,17 +191,24 @@ def test_a_trajectory_that_does_not_fit_is_named(world: World, change: dict[str,
         Trajectory(**{**good, **change}).check(world, "0001.npz")
 
 
-@pytest.mark.parametrize("case", ["no world", "no files", "too few", "pickled"])
+@pytest.mark.parametrize("case", ["no world", "no files", "too few", "pickled", "cut off", "empty", "mixed"])
 def test_what_cannot_be_calibrated_on_is_refused_with_a_reason(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str
 ) -> None:
     """And the status says so; nothing is written."""
     before = repository.read(place, "linear")
     folder = save(tmp_path / "few", 3) if case != "no files" else tmp_path
-    if case == "pickled":
-        np.savez(folder / "0001.npz", observations=np.array([{}], object), actions=np.zeros(6))
+    if case in ("pickled", "cut off", "empty", "mixed"):
+        good, bad = (folder / "0000.npz").read_bytes(), folder / "0001.npz"
+        if case == "pickled":
+            np.savez(bad, observations=np.array([{}], object), actions=np.zeros(6))
+        elif case == "mixed":
+            one = next(trajectories(1, seed=0))
+            np.savez(bad, observations=one.observations, actions=one.actions)
+        else:
+            bad.write_bytes(good[:100] if case == "cut off" else b"")
         for index in range(3, 300):
-            (folder / f"{index:04}.npz").write_bytes((folder / "0000.npz").read_bytes())
+            (folder / f"{index:04}.npz").write_bytes(good)
     name = "mars" if case == "no world" else "linear"
     assert main([name, "--repository", str(place), "--trajectories", str(folder), "--quiet"]) == UNUSABLE
     said = capsys.readouterr().err
@@ -204,6 +217,9 @@ def test_what_cannot_be_calibrated_on_is_refused_with_a_reason(
         "no files": "no .npz files",
         "too few": "at least 300",
         "pickled": "0001.npz cannot be read",
+        "cut off": "0001.npz cannot be read",
+        "empty": "0001.npz cannot be read",
+        "mixed": "others have none",
     }
     assert reasons[case] in said
     assert repository.read(place, "linear") == before

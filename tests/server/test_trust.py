@@ -77,10 +77,44 @@ def test_p_values_fall_with_the_score_and_are_never_0() -> None:
     """What is beyond all of the calibration could still be one in a hundred."""
     calibration = calibrated().calibration
     assert calibration is not None
-    values = trust.p_values(calibration, "ood", np.array([-1.0, 0.0, 5.0, 9.9, 1e9]))
+    values = trust.p_values(calibration.quantiles.ood, np.array([-1.0, 0.0, 5.0, 9.0, 1e9]), calibration.trajectories)
     assert values[0] == values[1] == 1
-    assert (np.diff(values[1:]) < 0).all() or values[-1] == values[-2] == pytest.approx(0.01)
+    assert (np.diff(values[1:]) < 0).all()
     assert values[-1] == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(("score", "expected"), [(0.0, 1.0), (1.0, 0.51), (2.0, 0.01)])
+def test_among_equal_scores_all_count_as_as_high(score: float, expected: float) -> None:
+    """Of a world with one member all rollouts agree with themselves: none of them is strange."""
+    half = len(QUANTILE_LEVELS) // 2
+    quantiles = [0.0] * (half - 1) + [1.0] * (len(QUANTILE_LEVELS) - half + 1)
+    assert trust.p_values(quantiles, np.array([score]), 99)[0] == pytest.approx(expected, abs=0.02)
+    assert trust.p_values([0.0] * len(QUANTILE_LEVELS), np.array([0.0]), 99)[0] == 1
+
+
+def test_a_world_without_readouts_has_no_radii_of_them() -> None:
+    """And is judged otherwise as any."""
+    world = calibrated()
+    assert world.calibration is not None
+    levels = tuple(level.model_copy(update={"readout_radius": ()}) for level in world.calibration.levels)
+    world = world.model_copy(
+        update={"readouts": (), "calibration": world.calibration.model_copy(update={"levels": levels})}
+    )
+    asked = trust.confidence(world, None, None)
+    assert asked is not None
+    assert trust.of_rollouts(world, rolled(0.1, 0.2), asked).readout_radius is None
+
+
+def test_a_radius_that_may_miss_nothing_is_none() -> None:
+    """No error of the calibration says how wide it would have to be; one that may miss all is the least seen."""
+    calibration = calibrated().calibration
+    assert calibration is not None
+    found = trust.surprise(calibration, error=1.0, expected_error=0.5, steps=2)
+    assert found.value == 4
+    assert found.radius(0.001) is None
+    assert found.radius(-1.0) is None
+    assert found.radius(2.0) == 0
+    assert found.radius(0.5) == pytest.approx(0.5 * np.sqrt(calibration.quantiles.surprise[50]))
 
 
 def test_a_level_that_was_not_calibrated_is_refused_by_name() -> None:
@@ -117,6 +151,20 @@ def test_frames_that_are_none_are_told_apart(client: Client) -> None:
     for other in p_values[1:]:
         assert other is not None
         assert other[0] < 0.01
+
+
+def test_predictions_of_what_is_strange_are_not_called_precise(client: Client) -> None:
+    """No radius is under the least of healthy rollouts, and where members disagree wildly it is wide."""
+    healthy = list(calibrate.trajectories(calibrate.TEST_SEED, 20))
+    actions = healthy[0].actions[:50]
+    least = min(client.rollout(WORLD, one.observations[0], one.actions[:50]).radius.min() for one in healthy)  # type: ignore[union-attr]
+    cyan = np.full((224, 224, 3), (0, 255, 255), np.uint8)
+    for start in (cyan, np.zeros_like(cyan), np.full((1, 32), 100, np.float32)):
+        found = client.rollout(WORLD, start, actions)
+        assert found.radius is not None
+        assert found.radius.min() > 0.3 * least
+        assert found.trusted_horizon is not None
+        assert found.trusted_horizon[0] < 10
 
 
 def test_rollouts_say_how_far_they_may_be_trusted(client: Client, server: Server) -> None:
@@ -198,12 +246,14 @@ def test_a_world_that_has_changed_is_called_so(client: Client) -> None:
     frame = environment.render(np.array([[60.0, 150.0]], np.float32), 80)[0].numpy()
     start = client.encode(WORLD, frame)
     right = Acted(start, np.tile(np.float32([1, 0]), (5, 1)))
-    outcomes = [client.observe(WORLD, frame, right, session="stuck") for _ in range(6)]
+    outcomes = [client.observe(WORLD, frame, right, session="stuck") for _ in range(30)]
     assert outcomes[-1].changed
-    assert outcomes[-1].coverage == 0
-    assert [one.covered for one in outcomes] == [False] * 6
-    radii = [one.radius for one in outcomes]
+    for one in outcomes:  # after some misses no radius is wide enough, and none is named
+        assert one.covered == (one.radius is None or one.error <= one.radius)
+    assert [one.radius for one in outcomes].count(None) > 20
+    radii = [one.radius for one in outcomes[:5]]
     assert radii == sorted(radii)  # type: ignore[type-var]
+    assert not client.observe(WORLD, frame, right).changed  # without a session each stands alone
     assert client.observe(WORLD, frame, Acted(start, np.zeros((5, 2))), session="other").changed is False
 
 
@@ -238,40 +288,44 @@ def test_few_healthy_worlds_are_called_changed_however_long_they_are_watched() -
     """At most one in a hundred; 300 sessions of 300 observations."""
     changed = 0
     for seed in range(300):
-        watch = Watch()
+        watch = Watch(0.1)
         for p_value in p_values(300, seed):
-            watch.learn(p_value, 0.1)
+            watch.learn(p_value, covered=True)
         changed += watch.changed
     assert changed <= 8  # 1 % of 300 would be 3; more than 8 has a chance of 0.4 %
 
 
 def test_a_change_that_comes_late_is_found_soon() -> None:
     """After 500 healthy observations it takes a few more than at once, not hundreds."""
-    watch = Watch()
+    watch = Watch(0.1)
     for p_value in p_values(500, seed=1):
-        watch.learn(p_value, 0.1)
+        watch.learn(p_value, covered=True)
+    assert not watch.changed
     for _ in range(10):
-        watch.learn(0.005, 0.1)
+        watch.learn(0.005, covered=False)
     assert watch.changed
 
 
 @pytest.mark.parametrize("worse", [1.0, 0.3, 0.1])
 def test_the_radius_covers_as_often_as_asked_in_the_long_run(worse: float) -> None:
     """Also in a world that surprises more than it did: p-values that are smaller than they should be."""
-    watch = Watch()
+    watch = Watch(0.1)
     for p_value in p_values(3000, seed=2):
-        watch.learn(max(worse * p_value, 1e-4), 0.1)
+        watch.learn(worse * p_value, covered=worse * p_value > watch.miss_rate)
     assert watch.coverage == pytest.approx(0.9, abs=0.02)
 
 
 def test_sessions_that_are_not_used_are_forgotten() -> None:
     """The oldest first: what callers name may not fill memory."""
     watches = Watches()
-    first = watches.of("world", "first")
+    first = watches.of("world", "", "first", 0.1)
     for number in range(CAPACITY):
-        watches.of("world", str(number))
-    assert watches.of("world", "first") is not first
-    assert watches.of("world", str(CAPACITY - 1)) is watches.of("world", str(CAPACITY - 1))
+        watches.of("world", "", str(number), 0.1)
+    assert watches.of("world", "", "first", 0.1) is not first
+    last = str(CAPACITY - 1)
+    assert watches.of("world", "", last, 0.1) is watches.of("world", "", last, 0.1)
+    assert watches.of("world", "", last, 0.1) is not watches.of("world", "", last, 0.5)
+    assert watches.of("world", "", "", 0.1) is not watches.of("world", "", "", 0.1)
 
 
 def test_decisions_are_kept_for_their_world_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,7 +334,7 @@ def test_decisions_are_kept_for_their_world_and_time(monkeypatch: pytest.MonkeyP
     decisions, world = Decisions(lifetime_s=10, clock=lambda: now[0]), make_world()
     start = Start(np.zeros((1, 32), np.float32))
     kept = decisions.put(world, start, np.zeros((5, 2), np.float32))
-    assert decisions.get(world, kept).start is start
+    np.testing.assert_array_equal(decisions.get(world, kept).start.latents, start.latents)
     with pytest.raises(DecisionNotFound, match="not made by world"):
         decisions.get(make_world("other"), kept)
     now[0] = 11.0
@@ -290,3 +344,6 @@ def test_decisions_are_kept_for_their_world_and_time(monkeypatch: pytest.MonkeyP
     first, *_ = [decisions.put(world, start, np.zeros((5, 2), np.float32)) for _ in range(3)]
     with pytest.raises(DecisionNotFound):
         decisions.get(world, first)
+    monkeypatch.setattr("wmserve_server.decisions.CAPACITY_BYTES", 100)
+    with pytest.raises(DecisionNotFound):
+        decisions.get(world, decisions.put(world, start, np.zeros((25, 2), np.float32)))

@@ -87,7 +87,10 @@ class Observed:
     surprise_p_value: float | None
     """How many of the calibration's trajectories surprised as much or more, 0 to 1."""
     radius: float | None
-    """Radius in force, latent units; it adapts, to cover as often as asked in the long run."""
+    """Radius in force, latent units; it adapts, to cover as often as asked in the long run.
+
+    None after so many misses that no radius is wide enough.
+    """
     covered: bool | None
     observed: int | None
     """Observations of this session."""
@@ -194,7 +197,8 @@ def observed(message: pb.ObserveResponse) -> Observed:
     if not message.calibrated:
         known = ("latents_id", "error", "calibrated")
         values = {name: value if name in known else None for name, value in values.items()}
-    return Observed(**{**values, "readouts": floats(message.readouts)})
+    radius = message.radius if message.HasField("radius") else None
+    return Observed(**{**values, "readouts": floats(message.readouts), "radius": radius})
 
 
 def plan(message: pb.PlanResponse) -> Plan:

@@ -1,6 +1,7 @@
 """``wmserve calibrate``: measure how far a world in a repository errs, so that its answers can say so."""
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
@@ -46,6 +47,14 @@ def summary(world: World, calibration: Calibration) -> str:
     )
 
 
+def positive(text: str) -> float:
+    """A number over 0."""
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be over 0 and finite, not {text}")
+    return value
+
+
 def parser() -> argparse.ArgumentParser:
     """Arguments of the command."""
     parser = argparse.ArgumentParser(
@@ -57,7 +66,11 @@ def parser() -> argparse.ArgumentParser:
     add("world", help="name of a world in the repository")
     add("--trajectories", type=Path, required=True, metavar="DIR", help="folder of .npz files, one a trajectory")
     add("--repository", type=Path, default=Path("model_repository"), help="where Triton reads (default: %(default)s)")
-    add("--tolerance", type=float, help="largest useful radius (default: the usual distance covered in one model step)")
+    add(
+        "--tolerance",
+        type=positive,
+        help="largest useful radius (default: the usual distance covered in one model step)",
+    )
     add("--quiet", action="store_true", help="show no progress")
     return parser
 

@@ -22,7 +22,7 @@ LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
 FIT_SHARE = 1 / 3
 """Of the trajectories, for the score engines; what is fitted may not be measured on."""
 FEWEST = 300
-OOD, ERROR = "encode/ood.onnx", "rollout/error.onnx"
+OOD, ERROR = "encode/ood", "rollout/error"
 
 
 def calibrate_world(
@@ -47,27 +47,36 @@ def calibrate_world(
         held_out = measure(engines, source, count - fitted, None, "predicting, to measure", show)
         unlikeness = Unlikeness(torch.from_numpy(fit.features))
         error = fit_error(world, fit.rollouts, torch.from_numpy(fit.errors).float(), show)
-        files = {OOD: ood_engine(unlikeness), ERROR: error_engine(error, world)}
-        found = put_together(world, held_out, unlikeness, error, files, tolerance)
+        files = named({OOD: ood_engine(unlikeness), ERROR: error_engine(error, world)})
+        found = put_together(world, fit, held_out, unlikeness, error, files, tolerance)
+    if repository.read(place, name).digests != world.digests:
+        raise CalibrationError(f"world {name} was exported again meanwhile; nothing was written")
     repository.calibrate(place, world, found, files)
     return found
 
 
+def named(files: dict[str, bytes]) -> dict[str, bytes]:
+    """Score engines by names that say which they are, so that a new one never takes the place of one in use."""
+    return {f"{key}_{digest(content)[7:15]}.onnx": content for key, content in files.items()}
+
+
 def put_together(
     world: World,
+    fit: Measured,
     held_out: Measured,
     unlikeness: Unlikeness,
     error: ExpectedError,
     files: dict[str, bytes],
     tolerance: float | None,
 ) -> Calibration:
-    """The calibration of held-out rollouts."""
+    """The calibration of held-out rollouts; scales come from what was fitted, so that they favour none of these."""
     with torch.inference_mode():
         expected = error(*held_out.rollouts)[:, 0].double().numpy()
+        fitted = fit.errors / error(*fit.rollouts)[:, 0].double().numpy()
         ood = unlikeness(torch.from_numpy(held_out.features)[:, None])[:, 0].double().numpy()
     relative = held_out.errors / expected
     spread = held_out.disagreement.astype(np.float64)
-    scale = conformal.radius(spread, 0.9)
+    scale = np.maximum(np.quantile(fit.disagreement.astype(np.float64), 0.9, axis=0), 1e-12)
     start = held_out.context[:, -1].astype(np.float64)
     blank = Calibration(
         digest="sha256:" + 64 * "0",
@@ -75,12 +84,12 @@ def put_together(
         files={key: digest(content) for key, content in files.items()},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         trajectories=len(relative),
-        tolerance=tolerance or usual_move(held_out),
-        levels=tuple(levels(relative, held_out.readout_errors / expected[..., None])),
+        tolerance=usual_move(held_out) if tolerance is None else tolerance,
+        levels=tuple(levels(relative, held_out.readout_errors / expected[..., None], fitted)),
         disagreement_scale=tuple(scale),
         quantiles=Quantiles(
             ood=conformal.quantiles(ood),
-            rollout_ood=conformal.quantiles((spread / np.maximum(scale, 1e-12)).max(axis=1)),
+            rollout_ood=conformal.quantiles((spread / scale).max(axis=1)),
             surprise=sum(map(conformal.quantiles, np.square(relative.T)), ()),
         ),
         effective_rank=effective_rank(start),
@@ -89,13 +98,19 @@ def put_together(
     return blank.model_copy(update={"digest": blank.own_digest()})
 
 
-def levels(relative: NDArray[np.float64], readouts: NDArray[np.float64]) -> Iterator[Level]:
-    """Radii of errors `[M, H]` and of readouts' errors `[M, H, R]`, each over the expected error."""
+def levels(
+    relative: NDArray[np.float64], readouts: NDArray[np.float64], fitted: NDArray[np.float64]
+) -> Iterator[Level]:
+    """Radii of errors `[M, H]` and of readouts' errors `[M, H, R]`, each over the expected error.
+
+    All steps at once are as wide as others' errors, those that were fitted, say of each.
+    """
     for level in LEVELS:
+        scale = np.maximum(np.quantile(fitted, level, axis=0), 1e-12)
         yield Level(
             level=level,
             radius=tuple(conformal.radius(relative, level)),
-            joint_radius=tuple(conformal.joint_radius(relative, level)),
+            joint_radius=tuple(conformal.joint_radius(relative, scale, level)),
             readout_radius=tuple(conformal.radius(readouts, level).flatten()),
         )
 

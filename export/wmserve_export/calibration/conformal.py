@@ -27,10 +27,9 @@ def radius(scores: Doubles, level: float) -> Doubles:
     return np.sort(scores, axis=0)[rank - 1]
 
 
-def joint_radius(scores: Doubles, level: float) -> Doubles:
-    """Radii `[H]` that hold for all steps at once, of scores `[M, H]`: the steps' own, widened by one factor."""
-    own = np.maximum(radius(scores, level), 1e-12)
-    return own * radius((scores / own).max(axis=1), level)
+def joint_radius(scores: Doubles, scale: Doubles, level: float) -> Doubles:
+    """Radii `[H]` that hold for all steps at once, of scores `[M, H]`: a factor times a scale `[H]` of others."""
+    return scale * radius((scores / scale).max(axis=1), level)
 
 
 def quantiles(scores: Doubles) -> tuple[float, ...]:

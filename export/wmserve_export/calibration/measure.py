@@ -12,12 +12,15 @@ from torch import Tensor
 from tqdm import tqdm
 from wmserve.world import World
 
-from wmserve_export.calibration.trajectories import Floats, Trajectory
+from wmserve_export import repository
+from wmserve_export.calibration.trajectories import CalibrationError, Floats, Trajectory
+from wmserve_export.contract import digest
 from wmserve_export.engines import Engine
 from wmserve_export.runtime import Runner
 
 FIT_STRIDE = 3
 """Model steps between the rollouts that one trajectory gives to what is fitted."""
+START_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Measured:
     truth: Floats
     """`[M, H, D]`, encoded."""
     readout_errors: Floats
-    """`[M, H, R]`: of the predicted readouts, absolute."""
+    """`[M, H, R]`: of the predicted readouts, absolute; R is 0 where the truth about them is not known."""
 
     @property
     def errors(self) -> NDArray[np.float64]:
@@ -51,16 +54,25 @@ class Measured:
         return torch.from_numpy(self.context), *(torch.from_numpy(array[:, None]) for array in rows)  # type: ignore[return-value]
 
 
+def verified(place: Path, world: World, engine: Engine) -> bytes:
+    """An engine's file, if it is the one in the contract."""
+    content = (place / world.engine(engine.verb) / repository.VERSION / engine.file).read_bytes()
+    if digest(content) != world.digests.engines[engine.key]:
+        raise CalibrationError(f"engine {engine.key} is not the one in the contract; export the world again")
+    return content
+
+
 class Engines:
     """The encoder and the longest rollout of a world in a repository."""
 
-    def __init__(self, repository: Path, world: World) -> None:
+    def __init__(self, place: Path, world: World) -> None:
         self.world = world
         self._encode, self._rollout = (
-            Runner((repository / world.engine(engine.verb) / "1" / engine.file).read_bytes())
+            Runner(verified(place, world, engine))
             for engine in (Engine("encode"), Engine("rollout", world.horizon_limit))
         )
         self._pool = ThreadPoolExecutor(2)
+        self._rng = np.random.default_rng(START_SEED)
 
     def see(self, frames: NDArray[np.uint8]) -> Mapping[str, Floats]:
         """Outputs `[L, ...]` of the encoder for frames `[L, h, w, 3]`, one by one as a server runs them."""
@@ -69,12 +81,15 @@ class Engines:
         return {name: np.stack([answer[name][0, 0] for answer in answers]) for name in answers[0]}
 
     def rollouts(self, trajectory: Trajectory, stride: int | None) -> list[Measured]:
-        """Rollouts of one trajectory: the first, or one each `stride` model steps; with `M` = 1."""
+        """Rollouts of one trajectory, each with `M` = 1: one each `stride` model steps, or one from a random moment.
+
+        Random, because a server is asked at any moment; one, because each trajectory counts once.
+        """
         world, block = self.world, self.world.action.action_block
         frames, steps = world.context_length, world.horizon_limit
-        starts = range(0, len(trajectory.observations) - frames - steps + 1, stride) if stride else range(1)
+        count = len(trajectory.observations) - frames - steps + 1
+        starts = range(0, count, stride) if stride else [int(self._rng.integers(count))]
         seen = self.see(trajectory.observations[: starts[-1] + frames + steps])
-        truth = seen.get("readouts") if trajectory.readouts is None else trajectory.readouts
         found = []
         for start in starts:
             first = start + frames
@@ -83,7 +98,6 @@ class Engines:
             if frames > 1:
                 inputs["action_history"] = trajectory.actions[start * block : (first - 1) * block]
             answer = self._predict(inputs)
-            readouts = answer.get("readouts", np.zeros((steps, 0), np.float32))
             found.append(
                 Measured(
                     context=inputs["context"][None],
@@ -92,7 +106,9 @@ class Engines:
                     latents=answer["latents"][None],
                     disagreement=answer["disagreement"][None],
                     truth=seen["latents"][first : first + steps][None],
-                    readout_errors=np.abs(readouts - (0 if truth is None else truth[first : first + steps]))[None],
+                    readout_errors=np.zeros((1, steps, 0), np.float32)
+                    if trajectory.readouts is None
+                    else np.abs(answer["readouts"] - trajectory.readouts[first : first + steps])[None],
                 )
             )
         return found
@@ -106,10 +122,12 @@ class Engines:
 def measure(
     engines: Engines, trajectories: Iterable[Trajectory], count: int, stride: int | None, label: str, show: bool
 ) -> Measured:
-    """Roll out `count` trajectories."""
+    """Roll out `count` trajectories; CalibrationError where some bring the truth about readouts and others do not."""
     rows = [
         row
         for trajectory in tqdm(trajectories, label, total=count, unit="trajectory", mininterval=2, disable=not show)
         for row in engines.rollouts(trajectory, stride)
     ]
+    if len({row.readout_errors.shape for row in rows}) > 1:
+        raise CalibrationError("some trajectories have readouts and others have none")
     return Measured(**{name: np.concatenate([getattr(row, name) for row in rows]) for name in Measured.__annotations__})

@@ -1,7 +1,7 @@
 """The two score engines of a calibration, fitted here and run beside the world's own.
 
-    encode/ood.onnx      features                              -> ood      how unlike the calibration's these frames are
-    rollout/error.onnx   context, actions, latents, disagreement -> error    how far off each step is expected to be
+    encode/ood_*.onnx      features                                -> ood    how unlike the calibration's frames are
+    rollout/error_*.onnx   context, actions, latents, disagreement -> error  how far off each step is expected to be
 
 The first is a Mahalanobis distance in the features. The second is learned: disagreement alone ranks errors poorly, but
 where the model errs can mostly be told from what it predicts.
@@ -21,6 +21,7 @@ WIDTH, EPOCHS, BATCH, RATE = 128, 30, 128, 4e-3
 SHRINKAGE = 1e-3
 """Part of the mean variance that is added to each: directions in which frames never differ would rule it else."""
 LEAST = 1e-4
+SPREAD_LEVEL = 0.05
 
 
 class Unlikeness(nn.Module):
@@ -48,6 +49,8 @@ class ExpectedError(nn.Module):
 
     mean: Tensor
     std: Tensor
+    bounds: Tensor
+    spread_part: Tensor
 
     def __init__(self, world: World) -> None:
         super().__init__()
@@ -55,6 +58,8 @@ class ExpectedError(nn.Module):
         inputs = 3 * math.prod(world.latent_shape) + self.block + 3
         self.register_buffer("mean", torch.zeros(inputs))
         self.register_buffer("std", torch.ones(inputs))
+        self.register_buffer("bounds", torch.tensor([-torch.inf, torch.inf]))
+        self.register_buffer("spread_part", torch.zeros(()))
         self.network = nn.Sequential(
             nn.Linear(inputs, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 1)
         )
@@ -71,9 +76,21 @@ class ExpectedError(nn.Module):
 
     def forward(self, context: Tensor, actions: Tensor, latents: Tensor, disagreement: Tensor) -> Tensor:
         """Context `[B, T, D]`, actions `[B, S, N, A]`, latents `[B, S, H, D]`, spread `[B, S, H]` -> `[B, S, H]`."""
-        inputs = self.inputs(context, actions, latents, disagreement)
-        errors: Tensor = self.network((inputs - self.mean) / self.std)
-        return errors.squeeze(-1).exp()
+        inputs = (self.inputs(context, actions, latents, disagreement) - self.mean) / self.std
+        errors: Tensor = self.network(inputs).squeeze(-1).clamp(*self.bounds.unbind()).exp()
+        return torch.maximum(errors, self.spread_part * disagreement)
+
+    def keep_within(self, seen: Tensor, errors: Tensor, disagreement: Tensor) -> None:
+        """Hold on to what was seen while fitting, `[M, H, I]` and `[M, H]`: beyond it a network may say anything.
+
+        No expected error under the least or over the largest of those, nor one that the members' spread belies: 95 % of
+        errors are larger parts of it than `spread_part`.
+        """
+        with torch.inference_mode():
+            expected = self.network(seen).squeeze(-1)
+            self.bounds.copy_(torch.stack([expected.min(), expected.max()]))
+            if disagreement.any():
+                self.spread_part.copy_((errors / disagreement.clamp(min=LEAST)).flatten().quantile(SPREAD_LEVEL))
 
 
 def fit_error(
@@ -97,6 +114,7 @@ def fit_error(
             loss.backward()
             optimiser.step()
             schedule.step()
+    model.keep_within(seen, errors, rollouts[3][:, 0])
     return model.eval()
 
 

@@ -4,9 +4,11 @@ A folder of ``*.npz`` files, one a trajectory, without pickles:
 
     observations  `[L, h, w, 3]` uint8, a frame at each model step, as the world's camera sees it
     actions       `[(L - 1) x action_block, A]` float32, environment units
-    readouts      `[L, R]` float32, what the world's readouts should have said; may be left out
+    readouts      `[L, R]` float32, what the world's readouts should have said; in all of them or in none
 """
 
+import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,8 @@ from numpy.typing import NDArray
 from wmserve.world import World
 
 Floats = NDArray[np.float32]
+UNREADABLE = (KeyError, ValueError, TypeError, AttributeError, OSError, EOFError, zipfile.BadZipFile, zlib.error)
+"""What numpy raises for files that are none, cut off, or of something else."""
 
 
 class CalibrationError(ValueError):
@@ -32,16 +36,20 @@ class Trajectory:
 
     def check(self, world: World, name: str) -> None:
         """CalibrationError unless it fits the world and is as long as its longest rollout."""
-        length, needed = len(self.observations), world.context_length + world.horizon_limit
+        needed = world.context_length + world.horizon_limit
         if self.observations.ndim != 4 or self.observations.shape[-1] != 3 or self.observations.dtype != np.uint8:
             raise CalibrationError(f"{name}: observations must be [L, h, w, 3] uint8")
+        length = len(self.observations)
         if length < needed:
             raise CalibrationError(f"{name} has {length} frames; a rollout of world {world.name} needs {needed}")
         expected = ((length - 1) * world.action.action_block, len(world.action.axes))
         if self.actions.shape != expected or not np.isfinite(self.actions).all():
             raise CalibrationError(f"{name}: actions must be {list(expected)}, finite, not {list(self.actions.shape)}")
-        if self.readouts is not None and self.readouts.shape != (length, len(world.readouts)):
-            raise CalibrationError(f"{name}: readouts must be [{length}, {len(world.readouts)}]")
+        readouts = self.readouts
+        if readouts is not None and not (
+            readouts.shape == (length, len(world.readouts)) and np.isfinite(readouts).all()
+        ):
+            raise CalibrationError(f"{name}: readouts must be [{length}, {len(world.readouts)}], finite")
 
 
 def files(folder: Path) -> list[Path]:
@@ -56,10 +64,10 @@ def read(found: list[Path], world: World) -> Iterator[Trajectory]:
     """Read files one after the other; CalibrationError names the one that does not fit."""
     for file in found:
         try:
-            with np.load(file, allow_pickle=False) as arrays:
+            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                 readouts = arrays["readouts"].astype(np.float32) if "readouts" in arrays else None
                 trajectory = Trajectory(arrays["observations"], arrays["actions"].astype(np.float32), readouts)
-        except (KeyError, ValueError, OSError) as error:
+        except UNREADABLE as error:
             raise CalibrationError(f"{file.name} cannot be read: {error}") from None
         trajectory.check(world, file.name)
         yield trajectory

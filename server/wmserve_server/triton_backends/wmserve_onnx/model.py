@@ -147,7 +147,10 @@ class Engine:
                 for i in engine.get_inputs()
             }
             types = {i.name: np.uint8 if i.type == "tensor(uint8)" else np.float32 for i in engine.get_inputs()}
-            engine.run(None, {name: np.zeros(shape, types[name]) for name, shape in shapes.items()})
+            known = {name: np.zeros(shape, types[name]) for name, shape in shapes.items()}
+            known |= zip((output.name for output in engine.get_outputs()), engine.run(None, known), strict=True)
+            for score in self.scores:
+                score.run(None, {given.name: known[given.name] for given in score.get_inputs()})
 
     def search(self, tensors: Tensors, action_block: int) -> list[Array]:
         """Take a search further; its candidates are padded to the engine's horizon, and what lies behind is cut off."""

@@ -1,0 +1,84 @@
+"""Episodes of Two-Room through a server that is told what came of each model step: in its own world, and in others.
+
+Changes cannot be seen: frames are drawn as ever, only what actions do is another.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import trange
+from wmserve_client import Acted, Client, PlanningPolicy
+from wmserve_client.results import Observed
+from wmserve_export.reference import collect, environment
+
+WORLD = "two_room"
+MODEL_STEPS = 10
+SLOWER = 0.5
+Floats = NDArray[np.float32]
+Step = Callable[[Floats, Floats, Floats], Floats]
+"""Positions `[1, 2]`, actions `[1, 2]` and doors `[1]` to positions `[1, 2]`."""
+
+
+def slower(position: Floats, action: Floats, door: Floats) -> Floats:
+    """Actions do half of what they did."""
+    return environment.step(position, np.float32(SLOWER) * action, door)
+
+
+def closer(position: Floats, action: Floats, door: Floats) -> Floats:
+    """The wall is nearer than it looks, by a model step's way, and there is no door in it."""
+    way = np.float32(environment.SPEED * collect.ACTION_BLOCK)
+    side = np.where(position[:, :1] < environment.WALL, way, -way) * np.float32([1, 0])
+    return environment.step(position + side, action, np.full_like(door, -1000.0)) - side
+
+
+CHANGES: Mapping[str, Step] = {"none": environment.step, "actions halved": slower, "wall moved, unseen": closer}
+
+
+@dataclass(frozen=True)
+class Played:
+    """What one episode's observations said; and, of a session that all episodes share, the coverage so far."""
+
+    outcomes: list[Observed]
+    coverage: float
+
+    @property
+    def flagged(self) -> bool:
+        """Whether the world was called another."""
+        return bool(self.outcomes[-1].changed)
+
+
+def play(client: Client, change: str, count: int, seed: int) -> list[Played]:
+    """Episodes from room to room; the first model steps of each."""
+    rng, policy = np.random.default_rng(seed), PlanningPolicy(client, WORLD)
+    return [
+        episode(client, policy, change, f"{change} {number}", rng)
+        for number in trange(count, desc=f"change: {change}", unit="episode", mininterval=2)
+    ]
+
+
+def episode(client: Client, policy: PlanningPolicy, change: str, name: str, rng: np.random.Generator) -> Played:
+    """Play one."""
+    door = rng.integers(min(collect.TRAINING_DOORS), max(collect.TRAINING_DOORS) + 1, 1)
+    position, goal = opposite_positions(rng)
+    picture = lambda place: environment.render(place, int(door[0]))[0].numpy()  # noqa: E731
+    policy.reset(picture(goal))
+    frame, outcomes, coverage = picture(position), [], 0.0
+    for _ in range(MODEL_STEPS):
+        actions = np.stack([policy.act(frame) for _ in range(collect.ACTION_BLOCK)])
+        for action in actions:
+            position = CHANGES[change](position, action[None], door.astype(np.float32))
+        before, frame = frame, picture(position)
+        outcomes.append(client.observe(WORLD, frame, policy.last_plan, session=name))  # type: ignore[arg-type]
+        shared = client.observe(WORLD, frame, Acted(before, actions), session=f"all of {change}")
+        coverage = shared.coverage or 0.0
+    return Played(outcomes, coverage)
+
+
+def opposite_positions(rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """A start and a goal `[1, 2]` in different rooms."""
+    while True:
+        start, goal = (environment.free_positions(rng, 1) for _ in range(2))
+        if (start[0, 0] < environment.WALL) != (goal[0, 0] < environment.WALL):
+            return start, goal
