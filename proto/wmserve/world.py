@@ -221,7 +221,7 @@ class World(Part):
     goal_metric: GoalMetric
     planner: PlannerDefaults
     plan_precision: Precision = "float32"
-    """Precision of ``plan``; the plan returned and its cost are float32's either way, as is all else."""
+    """Precision of ``plan``; the cost of the plan returned is float32's either way, as is all else."""
     digests: Digests
     calibration: Calibration | None = None
     """None where nobody has measured it, or with other engines: predictions then say nothing of their errors."""

@@ -10,6 +10,7 @@ Axes: `S` candidates, `H` model steps, `R` readouts.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,13 +93,19 @@ def readout_radius(world: World, level: Level, error: Floats) -> Floats | None:
     return error[..., None] * factors[: error.shape[1]]
 
 
+@lru_cache(maxsize=1024)
+def distribution(quantiles: tuple[float, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Scores that rise, and the part of all that lies under each."""
+    scores, first = np.unique(quantiles, return_index=True)
+    return scores, np.array(QUANTILE_LEVELS)[first]
+
+
 def p_values(quantiles: Sequence[float], values: NDArray[np.floating], count: int) -> NDArray[np.float64]:
     """Which part of `count` scores and one more is as high as `values` `[...]` or higher; `[...]`, never 0.
 
     Between the quantiles of those scores along straight lines; of equal ones all count as as high.
     """
-    steps, first = np.unique(quantiles, return_index=True)
-    below = np.interp(values, steps, np.array(QUANTILE_LEVELS)[first], left=0.0, right=1.0)
+    below = np.interp(values, *distribution(tuple(quantiles)), left=0.0, right=1.0)
     return ((1.0 - below) * count + 1.0) / (count + 1.0)
 
 
