@@ -4,7 +4,8 @@
     wmserve export CHECKPOINT --precision mixed    plans of large worlds come sooner
 
 In mixed precision ``plan`` scores all candidates in 8-bit integers and the best again in float32, so that plans are as
-good as in float32 and their costs are float32's. It pays where an engine's time goes into large products; small worlds gain nothing.
+good as in float32 and their costs are float32's. It pays where an engine's time goes into large products; small worlds
+gain nothing.
 """
 
 import argparse
