@@ -27,7 +27,7 @@ from wmserve_export.export import export_world
 from loadtest import lewm_checkpoint
 from loadtest.evaluation import protocols
 from loadtest.evaluation.two_room import wilson
-from loadtest.machine import Noise, describe
+from loadtest.machine import Noise, describe, milliseconds
 from loadtest.planning import picture, rivals, success
 from loadtest.planning.in_process import Engines
 from loadtest.planning.rivals import Frame, Peer
@@ -67,13 +67,6 @@ def frames(count: int) -> list[tuple[Frame, Frame]]:
     index = np.arange(count)
     episodes = protocols.Start(problems).load_chunk(index, index, index)
     return [tuple(frame.permute(1, 2, 0).contiguous().numpy() for frame in one["pixels"]) for one in episodes]
-
-
-def milliseconds(work: Callable[..., object], *arguments: object) -> float:
-    """How long it takes."""
-    began = time.perf_counter()
-    work(*arguments)
-    return 1000 * (time.perf_counter() - began)
 
 
 def options(seed: int, **values: object) -> PlannerOptions:

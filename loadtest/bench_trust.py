@@ -13,19 +13,16 @@ import shutil
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from wmserve.world import CONTRACT_PARAMETER
-from wmserve_client import Client
 from wmserve_export import repository
 
 from loadtest.evaluation.two_room import wilson
-from loadtest.machine import Noise, describe
+from loadtest.machine import Noise, describe, milliseconds
 from loadtest.planning import rivals
 from loadtest.report import Goal, Report
 from loadtest.serving import ROOT
@@ -141,7 +138,8 @@ def price(report: Report, chosen: Options) -> None:
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "repository"
         shutil.copytree(REPOSITORY, plain)
-        forget_calibration(plain)
+        world = repository.read(plain, WORLD)
+        repository.write_contract(plain, world.model_copy(update={"calibration": None}))
         with rivals.server(REPOSITORY) as (scored, _), rivals.server(plain) as (bare, _):
             frames = strange_frames.draw(1, STRANGE_SEED)[0]
             actions = np.random.default_rng(0).uniform(-1, 1, (64, 50, 2)).astype(np.float32)
@@ -157,23 +155,6 @@ def price(report: Report, chosen: Options) -> None:
                 rows.append((name, ours, theirs, ratio))
     report.table("Price", ("call", "calibrated, ms", "not calibrated, ms", "ratio"), rows)
     report.add(Goal("encode_cost_ratio", "time of an encode, of one that is not calibrated", rows[0][3], 1.10))
-
-
-def forget_calibration(place: Path) -> None:
-    """Serve the world as if nobody had calibrated it."""
-    world = repository.read(place, WORLD).model_copy(update={"calibration": None})
-    for verb in repository.VERBS:
-        file = place / world.engine(verb) / repository.CONFIG_FILE
-        config = repository.parse(file)
-        config.parameters[CONTRACT_PARAMETER].string_value = world.model_dump_json()
-        repository.write_config(file, config)
-
-
-def milliseconds(ask: Callable[[Client], object], client: Client) -> float:
-    """How long a call takes."""
-    began = time.perf_counter()
-    ask(client)
-    return 1000 * (time.perf_counter() - began)
 
 
 def percent(share: float) -> str:
@@ -199,9 +180,9 @@ def changes(report: Report, chosen: Options) -> None:
                     percent(low),
                     percent(high),
                     percent(float((p_values > 0.1).mean())),
+                    percent(played[-1].coverage),
                 )
             )
-            rows[-1] += (percent(played[-1].coverage),)
             covered.append(played[-1].coverage)
             power.append(float(np.mean(flagged)))
     columns = ("change", "episodes", "called another world within 10 steps", "low", "high")

@@ -5,6 +5,7 @@ import importlib.metadata
 import os
 import platform
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,13 @@ from loadtest import processes
 VERSIONS = ("fastapi", "grpcio", "numpy", "nvidia-pytriton", "onnxruntime", "protobuf", "pydantic", "uvicorn")
 PROBE_ROUNDS = 10
 IDLE_SAMPLE_S = 2.0
+
+
+def milliseconds(work: Callable[..., object], *arguments: object) -> float:
+    """How long it takes."""
+    began = time.perf_counter()
+    work(*arguments)
+    return 1000 * (time.perf_counter() - began)
 
 
 def probe_ms() -> float:

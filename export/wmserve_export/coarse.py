@@ -63,14 +63,14 @@ def centred(model: onnx.ModelProto) -> onnx.ModelProto:
     graph = onnx.shape_inference.infer_shapes(model).graph
     axes = {value.name: candidate_axis(value) for value in graph.value_info}
     weights = {tensor.name for tensor in graph.initializer}
-    nodes, means = [], dict[str, str]()
+    nodes, done = [], set[str]()
     for node in graph.node:
         axis = axes.get(node.input[0]) if node.op_type == "MatMul" and node.input[1] in weights else None
         if axis is None:
             nodes.append(node)
             continue
-        if node.input[0] not in means:
-            means[node.input[0]] = f"{node.input[0]}/mean"
+        if node.input[0] not in done:
+            done.add(node.input[0])
             nodes += subtract_mean(node.input[0], axis)
         nodes += split(node)
     indices = {f"centred/{value}": np.array([value], np.int64) for value in (0, 1, 2, 3, SAMPLED)}

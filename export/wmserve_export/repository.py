@@ -84,31 +84,30 @@ def read(repository: Path, name: str) -> World:
 
 def calibrate(repository: Path, world: World, calibration: Calibration, files: Mapping[str, bytes]) -> None:
     """Put score engines beside a world's own, and the calibration into its contract; an earlier one is replaced."""
-    contract = world.model_copy(update={"calibration": calibration}).model_dump_json()
     for key, content in files.items():
         verb, _, name = key.partition("/")
         replace_file(repository / world.engine(verb) / VERSION / name, content)
-    for verb in VERBS:
-        place = repository / world.engine(verb) / CONFIG_FILE
-        config, score = parse(place), SCORES.get(verb)
-        config.parameters[CONTRACT_PARAMETER].string_value = contract
-        if score is not None and score not in {output.name for output in config.output}:
-            config.output.add(name=score, data_type=triton.DataType.TYPE_FP32, dims=SCORE_DIMS[verb])
-        write_config(place, config)
+    write_contract(repository, world.model_copy(update={"calibration": calibration}))
     if world.calibration is not None:  # only now does nothing speak of the old ones any more
         for key in world.calibration.files.keys() - files.keys():
             verb, _, name = key.partition("/")
             (repository / world.engine(verb) / VERSION / name).unlink(missing_ok=True)
 
 
+def write_contract(repository: Path, world: World) -> None:
+    """Put another contract in the place of a world's; one with a calibration adds what its score engines answer."""
+    for verb in VERBS:
+        place = repository / world.engine(verb) / CONFIG_FILE
+        config, score = parse(place), SCORES.get(verb) if world.calibration else None
+        config.parameters[CONTRACT_PARAMETER].string_value = world.model_dump_json()
+        if score is not None and score not in {output.name for output in config.output}:
+            config.output.add(name=score, data_type=triton.DataType.TYPE_FP32, dims=SCORE_DIMS[verb])
+        replace_file(place, text_format.MessageToString(config).encode())
+
+
 def parse(config: Path) -> triton.ModelConfig:
     """Read a ``config.pbtxt``."""
     return text_format.Parse(config.read_text(), triton.ModelConfig())
-
-
-def write_config(file: Path, config: triton.ModelConfig) -> None:
-    """Write a ``config.pbtxt``."""
-    replace_file(file, text_format.MessageToString(config).encode())
 
 
 def replace_file(file: Path, content: bytes) -> None:

@@ -13,7 +13,8 @@ from wmserve_client import Acted, Client, PlanningPolicy
 from wmserve_client.results import Observed
 from wmserve_export.reference import collect, environment
 
-WORLD = "two_room"
+from loadtest.trusting.rollouts import WORLD
+
 MODEL_STEPS = 10
 SLOWER = 0.5
 Floats = NDArray[np.float32]
@@ -60,7 +61,7 @@ def play(client: Client, change: str, count: int, seed: int) -> list[Played]:
 
 def episode(client: Client, policy: PlanningPolicy, change: str, name: str, rng: np.random.Generator) -> Played:
     """Play one."""
-    door = rng.integers(min(collect.TRAINING_DOORS), max(collect.TRAINING_DOORS) + 1, 1)
+    door = collect.any_doors(rng, 1)
     position, goal = opposite_positions(rng)
     picture = lambda place: environment.render(place, int(door[0]))[0].numpy()  # noqa: E731
     policy.reset(picture(goal))

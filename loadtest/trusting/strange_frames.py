@@ -104,7 +104,7 @@ KINDS: Mapping[str, Mapping[str, Callable[[Tensor, int, np.random.Generator], Te
 def draw(count: int, seed: int) -> tuple[list[Frame], dict[str, dict[str, list[Frame]]]]:
     """Healthy frames, and those of each kind made of them."""
     rng = np.random.default_rng(seed)
-    doors = rng.integers(min(collect.TRAINING_DOORS), max(collect.TRAINING_DOORS) + 1, count)
+    doors = collect.any_doors(rng, count)
     places = environment.free_positions(rng, count)
     healthy = [environment.render(places[i : i + 1], int(door))[0] for i, door in enumerate(doors)]
     strange = {

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
+from wmserve.statistics import effective_rank
 
 from wmserve_server.backend import Floats
 
@@ -33,12 +34,6 @@ class LatentsWindow:
     def rows(self) -> Floats:
         """Latents `[M, D]`, M at most FRAMES, in no order."""
         return self._rows[: self._count]
-
-    def effective_rank(self) -> float:
-        """RankMe: ``exp(-sum p log p)``, p the normalised singular values (arXiv 2210.02885); 0 where all is 0."""
-        values = np.linalg.svd(self.rows.astype(np.float64), compute_uv=False)
-        share = values / max(values.sum(), 1e-300)
-        return float(np.exp(-(share * np.log(np.maximum(share, 1e-300))).sum())) if values.any() else 0.0
 
     def smallest_std(self) -> float:
         """Standard deviation of the dimension that varies least."""
@@ -74,6 +69,6 @@ class LatentsWindows(Collector):
         )
         for world, window in list(self._windows.items()):
             if len(window.rows) == FRAMES:
-                rank.add_metric([world], window.effective_rank())
+                rank.add_metric([world], effective_rank(window.rows))
                 std.add_metric([world], window.smallest_std())
         yield from (rank, std)

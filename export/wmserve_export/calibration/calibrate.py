@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from wmserve.statistics import effective_rank
 from wmserve.world import Calibration, Level, Quantiles, World
 
 from wmserve_export import repository
@@ -118,10 +119,3 @@ def levels(
 def usual_move(held_out: Measured) -> float:
     """Median distance that one model step covers: who may be off by more than that does not know where it stands."""
     return float(np.median(np.linalg.norm(held_out.truth[:, 0] - held_out.context[:, -1], axis=-1)))
-
-
-def effective_rank(latents: NDArray[np.float64]) -> float:
-    """RankMe of latents `[M, D]`: ``exp(-sum p log p)`` of the normalised singular values (arXiv 2210.02885)."""
-    values = np.linalg.svd(latents, compute_uv=False)
-    share = values / values.sum()
-    return float(np.exp(-(share * np.log(np.maximum(share, 1e-300))).sum()))

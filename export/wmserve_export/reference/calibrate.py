@@ -30,7 +30,7 @@ def trajectories(seed: int, count: int) -> Iterator[Trajectory]:
     """Trajectories as training has them, with frames at full size and the truth about readouts."""
     rng = np.random.default_rng(seed)
     for first in range(0, count, CHUNK):
-        doors = rng.integers(min(collect.TRAINING_DOORS), max(collect.TRAINING_DOORS) + 1, min(CHUNK, count - first))
+        doors = collect.any_doors(rng, min(CHUNK, count - first))
         positions, actions = collect.walk(rng, doors)
         kept = positions[:, :: collect.ACTION_BLOCK]
         for places, done, door in zip(kept, actions, doors, strict=True):

@@ -7,13 +7,6 @@ from wmserve_export.families.conv_jepa import ConvJepa
 from wmserve_export.reference.collect import Trajectories
 
 
-def effective_rank(latents: Tensor) -> float:
-    """RankMe of latents `[..., D]`: ``exp(-sum p log p)`` of the normalised singular values."""
-    values = torch.linalg.svdvals(latents.flatten(0, -2))
-    share = values / values.sum()
-    return float(torch.exp(-(share * share.log()).sum()))
-
-
 def linear_probe(latents: Tensor, targets: Tensor, test_latents: Tensor, test_targets: Tensor) -> list[float]:
     """R2 of a linear fit of targets `[..., R]` on latents `[..., D]`, on the test part."""
 

@@ -42,6 +42,11 @@ PROBE_RENEWAL = 0.06
 """Chance that a prober takes a new goal before it arrives, each environment step."""
 
 
+def any_doors(rng: np.random.Generator, count: int) -> Ints:
+    """Doors anywhere along the wall, those of the training among them."""
+    return rng.integers(min(TRAINING_DOORS), max(TRAINING_DOORS) + 1, count)
+
+
 @dataclass(frozen=True)
 class Trajectories:
     """`M` trajectories of `L` model steps, `n` environment steps a block."""

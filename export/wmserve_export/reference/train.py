@@ -12,6 +12,7 @@ from time import perf_counter
 
 import torch
 from torch import Tensor
+from wmserve.statistics import effective_rank
 from wmserve.world import ActionAxis, ActionSpec, GoalMetric, PlannerDefaults, Readout
 
 from wmserve_export.families.conv_jepa import ConvJepa, ConvJepaConfig, save
@@ -91,7 +92,7 @@ def measure(
     """Figures on latents `[M, L + 1, D]` of trajectories behind doors that were never trained on."""
     targets, unseen_targets = fit.readout_targets(data), fit.readout_targets(held_out)
     return {
-        "effective_rank": card.effective_rank(unseen),
+        "effective_rank": effective_rank(unseen.flatten(0, -2).numpy()),
         "latent_dim": world.config.latent_dim,
         "linear_probe_r2": card.linear_probe(latents, targets, unseen, unseen_targets),
         "readout_rmse_px": card.readout_errors(world, unseen, unseen_targets),

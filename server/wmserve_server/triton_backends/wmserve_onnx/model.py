@@ -117,6 +117,9 @@ class Engine:
         self.sessions = {steps: session(model, threads) for steps, model in files.items()}
         self.coarse = {steps: session(model, threads) for steps, model in coarse.items()}
         self.scores = [session(model, threads) for model in scores]
+        self.scored = {output.name for score in self.scores for output in score.get_outputs()}
+        self.seen = [given.name for score in self.scores for given in score.get_inputs()]
+        """What score engines answer and see, in that order."""
 
     @property
     def answers(self) -> set[str]:
@@ -129,9 +132,8 @@ class Engine:
         if steps not in self.sessions:
             raise ValueError(f"no engine is unrolled to {steps} environment steps, only to {list(self.sessions)}")
         known = dict(tensors)
-        scored = {output.name for score in self.scores for output in score.get_outputs()}
-        seen = [given.name for score in self.scores for given in score.get_inputs()]
-        wanted = [name for name in dict.fromkeys([*outputs, *seen]) if name not in known and name not in scored]
+        needed = dict.fromkeys([*outputs, *self.seen])
+        wanted = [name for name in needed if name not in known and name not in self.scored]
         known |= zip(wanted, self.sessions[steps].run(wanted, tensors), strict=True)
         for score in self.scores:
             answers = score.run(None, {given.name: known[given.name] for given in score.get_inputs()})
