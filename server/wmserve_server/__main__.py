@@ -1,14 +1,18 @@
 """``wmserve serve``: run the gateway and its Triton."""
 
 import argparse
-import asyncio
+import gc
 import logging
 import sys
 
+import uvloop
 from pydantic import ValidationError
 
 from wmserve_server.app import Gateway
 from wmserve_server.settings import Settings, describe
+
+GARBAGE_BETWEEN_COLLECTIONS = 20_000
+"""Objects made and not yet freed."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -26,13 +30,24 @@ def main(argv: list[str] | None = None) -> int:
         for problem in error.errors():
             print(f"WMSERVE_{problem['loc'][0]!s}".upper() + f": {problem['msg']}", file=sys.stderr)
         return 2
+    spare_collection()
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
     try:
-        asyncio.run(Gateway(settings).run())
+        uvloop.run(Gateway(settings).run())
     except (OSError, RuntimeError) as error:
         logging.getLogger(__name__).error("cannot serve: %s", error)
         return 2
     return 0
+
+
+def spare_collection() -> None:
+    """Keep Python's search for cycles away from what lives as long as the server, and let it begin more rarely.
+
+    It took a quarter of the time of small requests, and held some up for tens of milliseconds.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE_BETWEEN_COLLECTIONS, 20, 50)
 
 
 if __name__ == "__main__":

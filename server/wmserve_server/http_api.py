@@ -3,19 +3,20 @@
     POST /v1/<verb>   body (bounded) -> JSON or protobuf -> core's message -> core -> JSON or protobuf
     everything else   FastAPI: worlds, documents, probes
 
-Verbs are answered before FastAPI sees them: its layers cost more than all that is done here, and its own parser answers
-NaN with a 500 and reads bodies of any size.
+Verbs are answered before FastAPI sees them, and without Starlette's requests and responses: those layers cost more than
+all that is done here, and FastAPI's own parser answers NaN with a 500 and reads bodies of any size.
 """
 
 import asyncio
 from collections.abc import Awaitable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from urllib.parse import parse_qs
 
 from fastapi import FastAPI, Request, Response
 from google.protobuf.message import DecodeError
 from pydantic_core import from_json
-from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from wmserve_server import wire
@@ -32,6 +33,34 @@ TRANSPORT = "http"
 MAX_JSON_NUMBERS = 160_000
 """Numbers in a JSON body, counted by its commas. So many, a frame of 224 x 224, take 20 to 40 ms to read, and nobody
 else is served meanwhile."""
+WATCH_AFTER_S = 0.05
+"""A call that is answered sooner is over before it would pay to look whether its caller is still there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What came before the body."""
+
+    content_type: str
+    """Without parameters; JSON where there is none."""
+    content_length: int
+    arrays: str
+    """How the caller wants arrays in JSON: ``?arrays=list`` (default) or ``?arrays=base64``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A success, as ASGI."""
+
+    body: bytes
+    content_type: str
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Send it."""
+        size = str(len(self.body)).encode()
+        headers = [(b"content-type", self.content_type.encode()), (b"content-length", size)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body})
 
 
 class HttpEdge:
@@ -54,50 +83,56 @@ class HttpEdge:
         if verb is None:
             await self._rest(scope, receive, send)
             return
-        request = Request(scope, receive)
-        if request.method == "POST":
-            response = await answered(partial(self._answer, request, verb))
+        if scope["method"] == "POST":
+            response = await answered(partial(self._answer, scope, receive, verb))
         else:
             response = method_not_allowed("POST")
         await response(scope, receive, send)
 
-    async def _answer(self, request: Request, verb: wire.Verb) -> Response:
+    async def _answer(self, scope: Scope, receive: Receive, verb: wire.Verb) -> Answer:
         with self._metrics.request(TRANSPORT, verb.name) as call:
-            arrays = array_format(request)
-            body = await read_body(request, self._max_body_bytes)
+            asked = head(scope)
+            body = await read_body(receive, asked.content_length, self._max_body_bytes)
             call.request_bytes = len(body)
-            asked = parse(request, verb, body)
-            call.set_world(asked.world, self._core.worlds())
-            answer = await unless_disconnected(request, getattr(self._core, verb.name)(asked))
-            response = render(request, verb, answer, arrays)
-            call.response_bytes = len(response.body)
-            return response
+            request = parse(asked.content_type, verb, body)
+            call.set_world(request.world, self._core.worlds())
+            response = await unless_disconnected(receive, getattr(self._core, verb.name)(request))
+            answer = render(asked, verb, response)
+            call.response_bytes = len(answer.body)
+            return answer
 
 
-async def read_body(request: Request, limit: int) -> bytes:
+def head(scope: Scope) -> Asked:
+    """Read the headers and the query that matter to a verb; InvalidArgument names what is wrong."""
+    kind, size, arrays = JSON, 0, LIST_ARRAYS
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            kind = value.decode("latin-1").partition(";")[0].strip().lower()
+        elif name == b"content-length":
+            size = int(value)
+    if scope["query_string"]:
+        arrays = parse_qs(scope["query_string"].decode("latin-1")).get("arrays", [LIST_ARRAYS])[-1]
+        if arrays not in (LIST_ARRAYS, BASE64_ARRAYS):
+            raise InvalidArgument(f"must be {LIST_ARRAYS} or {BASE64_ARRAYS}", field="arrays")
+    return Asked(kind, size, arrays)
+
+
+async def read_body(receive: Receive, announced: int, limit: int) -> bytes:
     """Read the body, and stop at the limit whether or not its length was announced."""
-    too_large = PayloadTooLarge(f"body is larger than {limit} bytes")
-    if int(request.headers.get("content-length", "0")) > limit:
-        raise too_large
-    body = bytearray()
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > limit:
-                raise too_large
-    except ClientDisconnect:
-        raise Cancelled("the caller has gone") from None
+    body, more = bytearray(), announced <= limit
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Cancelled("the caller has gone")
+        body += message.get("body", b"")
+        more = message.get("more_body", False) and len(body) <= limit
+    if max(announced, len(body)) > limit:
+        raise PayloadTooLarge(f"body is larger than {limit} bytes")
     return bytes(body)
 
 
-def media_type(request: Request) -> str:
-    """The request's content type without parameters; JSON where there is none."""
-    return request.headers.get("content-type", JSON).split(";")[0].strip().lower()
-
-
-def parse(request: Request, verb: wire.Verb, body: bytes) -> Any:
+def parse(kind: str, verb: wire.Verb, body: bytes) -> Any:
     """Parse a body into the core's message."""
-    kind = media_type(request)
     if kind == PROTOBUF:
         message = verb.proto()
         try:
@@ -120,34 +155,30 @@ def parse(request: Request, verb: wire.Verb, body: bytes) -> Any:
     return wire.build(verb.request, values)
 
 
-def array_format(request: Request) -> str:
-    """How the caller wants arrays in JSON: ``?arrays=list`` (default) or ``?arrays=base64``."""
-    wanted = request.query_params.get("arrays", LIST_ARRAYS)
-    if wanted not in (LIST_ARRAYS, BASE64_ARRAYS):
-        raise InvalidArgument(f"must be {LIST_ARRAYS} or {BASE64_ARRAYS}", field="arrays")
-    return wanted
-
-
-def render(request: Request, verb: wire.Verb, answer: Any, arrays: str) -> Response:
+def render(asked: Asked, verb: wire.Verb, response: Any) -> Answer:
     """Answer in the caller's own format."""
-    if media_type(request) == PROTOBUF:
-        return Response(verb.encode(answer).SerializeToString(), media_type=PROTOBUF)
-    return Response(answer.model_dump_json(exclude_none=True, context=arrays), media_type=JSON)
+    if asked.content_type == PROTOBUF:
+        return Answer(verb.encode(response).SerializeToString(), PROTOBUF)
+    return Answer(response.model_dump_json(exclude_none=True, context=asked.arrays).encode(), JSON)
 
 
-async def unless_disconnected(request: Request, call: Awaitable[Any]) -> Any:
-    """Await the core, and cancel it if the caller goes away first."""
-    working = asyncio.current_task()
+async def unless_disconnected(receive: Receive, call: Awaitable[Any]) -> Any:
+    """Await the core, and cancel it if the caller goes away first; begins to look after WATCH_AFTER_S."""
+    working, watching = asyncio.current_task(), None
     assert working is not None, "a coroutine runs in a task"
     gone = False
 
     async def watch() -> None:
         nonlocal gone
-        await disconnected(request)
+        await disconnected(receive)
         gone = True
         working.cancel()
 
-    watcher = asyncio.create_task(watch())
+    def begin() -> None:
+        nonlocal watching
+        watching = asyncio.create_task(watch())
+
+    beginning = asyncio.get_running_loop().call_later(WATCH_AFTER_S, begin)
     try:
         return await call
     except asyncio.CancelledError:
@@ -156,12 +187,14 @@ async def unless_disconnected(request: Request, call: Awaitable[Any]) -> Any:
         working.uncancel()
         raise Cancelled("the caller has gone") from None
     finally:
-        watcher.cancel()
+        beginning.cancel()
+        if watching is not None:
+            watching.cancel()
 
 
-async def disconnected(request: Request) -> None:
+async def disconnected(receive: Receive) -> None:
     """Return when the caller hangs up; its body has been read, so nothing else can come."""
-    while (await request.receive())["type"] != "http.disconnect":
+    while (await receive())["type"] != "http.disconnect":
         pass
 
 

@@ -1,12 +1,10 @@
 """Prometheus metrics of the gateway; label values come from fixed sets, never from a caller's text."""
 
 from asyncio import CancelledError
-from collections.abc import Container, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Container, Iterable
 from datetime import datetime
 from time import perf_counter
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -160,25 +158,18 @@ class Metrics:
         for value in sampled(disagreement[:, -1]):
             self.disagreement.labels(verb, world).observe(value, exemplar(decision_id))
 
-    @contextmanager
-    def request(self, transport: str, verb: str) -> Iterator["Call"]:
-        """Count and time one request; the code is `ok`, or the reason of the error that left the block."""
-        call, started, code = Call(), perf_counter(), "internal"
-        with self.in_flight.labels(verb).track_inprogress():
-            try:
-                yield call
-                code = "ok"
-            except WmserveError as error:
-                code = error.reason
-                raise
-            except CancelledError:
-                code = Cancelled.reason
-                raise
-            finally:
-                labels = (transport, verb, call.world)
-                self.latency.labels(*labels, code).observe(perf_counter() - started)
-                self.request_bytes.labels(*labels).observe(call.request_bytes)
-                self.response_bytes.labels(*labels).observe(call.response_bytes)
+    def request(self, transport: str, verb: str) -> "Call":
+        """Count and time one request: a block whose code is `ok`, or the reason of the error that left it."""
+        return Call(self, transport, verb)
+
+
+def code(error: BaseException | None) -> str:
+    """How a request ended."""
+    if error is None:
+        return "ok"
+    if isinstance(error, WmserveError):
+        return error.reason
+    return Cancelled.reason if isinstance(error, CancelledError) else WmserveError.reason
 
 
 def exemplar(decision_id: str | None) -> dict[str, str] | None:
@@ -192,13 +183,31 @@ def sampled(values: NDArray[Any]) -> list[float]:
     return taken
 
 
-@dataclass
 class Call:
-    """What an edge learns of a request while it answers it."""
+    """What an edge learns of a request while it answers it; recorded when the block is over."""
 
-    world: str = UNKNOWN
-    request_bytes: int = 0
-    response_bytes: int = 0
+    def __init__(self, metrics: Metrics, transport: str, verb: str) -> None:
+        self.world = UNKNOWN
+        self.request_bytes = 0
+        self.response_bytes = 0
+        self._metrics = metrics
+        self._transport = transport
+        self._verb = verb
+        self._in_flight = metrics.in_flight.labels(verb)
+        self._started = perf_counter()
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        self._in_flight.inc()
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Record."""
+        self._in_flight.dec()
+        labels = (self._transport, self._verb, self.world)
+        self._metrics.latency.labels(*labels, code(error)).observe(perf_counter() - self._started)
+        self._metrics.request_bytes.labels(*labels).observe(self.request_bytes)
+        self._metrics.response_bytes.labels(*labels).observe(self.response_bytes)
 
     def set_world(self, name: str, served: Container[str]) -> None:
         """Label the call with its world, if that is a world."""

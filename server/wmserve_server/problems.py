@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
 
 from wmserve_server.errors import WmserveError
 
@@ -30,7 +31,7 @@ def problem(error: WmserveError) -> Response:
     return Response(json.dumps(body), error.http_status, headers, media_type=PROBLEM)
 
 
-async def answered(work: Callable[[], Awaitable[Response]]) -> Response:
+async def answered(work: Callable[[], Awaitable[ASGIApp]]) -> ASGIApp:
     """Do the work, and answer what goes wrong as a problem; what nobody foresaw is for the log."""
     try:
         return await work()

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 POLL_S = 1.0
 CALL_TIMEOUT_S = 30.0
 RETRY_AFTER_S = 1.0
-MAX_BATCH = {"encode": 16, "rollout": 8, "plan": 2}
+MAX_BATCH = {"encode": 32, "rollout": 8, "plan": 2}
 """Calls that travel together. Slices of searches fill an engine for milliseconds: few, so that nobody waits long."""
 MAX_IN_FLIGHT = {"encode": 1, "rollout": 2, "plan": 2}
 """Batches on their way at once. A second one keeps an engine busy while the first travels, but keeps batches small too:

@@ -7,8 +7,7 @@ Both edges call these methods; whatever goes wrong leaves them as a
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Mapping
 from time import perf_counter
 from typing import Any
 
@@ -289,18 +288,27 @@ class WorldModel:
         self._metrics.plan_iterations.labels(world.name, algorithm).observe(state.iterations)
         self._metrics.plan_stops.labels(world.name, state.stop_reason.value).inc()
 
-    def _time_limit(self, timeout_ms: int | None) -> AbstractAsyncContextManager[None]:
-        return time_limit(self._default_timeout_s if timeout_ms is None else timeout_ms / 1000)
+    def _time_limit(self, timeout_ms: int | None) -> "TimeLimit":
+        return TimeLimit(self._default_timeout_s if timeout_ms is None else timeout_ms / 1000)
 
 
-@asynccontextmanager
-async def time_limit(seconds: float) -> AsyncIterator[None]:
-    """End the block with DeadlineExceeded when its time is over."""
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError:
-        raise DeadlineExceeded(f"no answer within {seconds * 1000:.0f} ms") from None
+class TimeLimit:
+    """Ends its block with DeadlineExceeded when the time is over."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._timeout = asyncio.timeout(seconds)
+
+    async def __aenter__(self) -> None:
+        """Begin."""
+        await self._timeout.__aenter__()
+
+    async def __aexit__(self, *error: Any) -> None:
+        """End."""
+        try:
+            await self._timeout.__aexit__(*error)
+        except TimeoutError:
+            raise DeadlineExceeded(f"no answer within {self._seconds * 1000:.0f} ms") from None
 
 
 def timing(started: float, encoded: float, spent: Progress) -> m.PlanTiming:
