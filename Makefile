@@ -22,9 +22,10 @@ test: $(VENV)/.dev $(TRITON)/.installed ## Run all tests against a real Triton
 train: $(VENV)/.dev ## Make the reference world from nothing (data, training, goal metric)
 	$(BIN)/wmserve train --out build/two_room
 
-export: $(VENV)/.dev ## Write the reference world's engines into model_repository/, and calibrate them
+export: $(VENV)/.dev $(TRITON)/.installed ## Write the reference world's engines into model_repository/, and calibrate them
 	$(BIN)/wmserve export export/wmserve_export/reference/two_room --repository model_repository
-	$(BIN)/python -m wmserve_export.reference.calibrate --repository model_repository
+	$(BIN)/python -m loadtest.execute_plans --out build/plans
+	$(BIN)/python -m wmserve_export.reference.calibrate --repository model_repository --planned build/plans
 
 eval: $(VENV)/.dev $(TRITON)/.installed ## Play the environment through a server; prints success with intervals
 	$(BIN)/python -m loadtest.evaluation.two_room

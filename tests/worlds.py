@@ -27,6 +27,7 @@ def make_world(name: str = "toy", checkpoint: str = "sha256:" + "0" * 64, contex
         context_length=context_length,
         latent_shape=(32,),
         ensemble_size=5,
+        search_members=3,
         horizon_limit=10,
         engine_horizons=(5, 10),
         candidate_limit=1024,

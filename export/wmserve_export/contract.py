@@ -7,6 +7,7 @@ from pathlib import Path
 
 from wmserve.world import Digests, ObservationSpec, Precision, World
 
+from wmserve_export.engines import search_members
 from wmserve_export.families import CONFIG_FILE, FamilyConfig
 
 WEIGHTS = "weights.safetensors"
@@ -52,6 +53,7 @@ def build(config: FamilyConfig, options: ExportOptions, digests: Digests) -> Wor
         context_length=config.context_length,
         latent_shape=(config.latent_dim,),
         ensemble_size=config.members,
+        search_members=search_members(config.members),
         horizon_limit=horizons[-1],
         engine_horizons=horizons,
         candidate_limit=options.candidate_limit,

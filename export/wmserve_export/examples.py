@@ -52,7 +52,7 @@ class Examples:
         """Draw an engine's inputs: noise for frames, latents as above, actions anywhere within their bounds."""
         sizes = {"T": config.context_length, **sizes}
         inputs: dict[str, Tensor] = {}
-        for name, axes in input_axes(config, engine.verb, engine.horizon).items():
+        for name, axes in input_axes(config, engine.graph, engine.horizon).items():
             shape = tuple(sizes[axis] if isinstance(axis, str) else axis for axis in axes)
             if name == "observations":
                 inputs[name] = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)

@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import onnxruntime
@@ -30,7 +29,7 @@ def export_world(checkpoint: Path, place: Path, options: ExportOptions, show: bo
     files: dict[Engine, bytes] = {}
     for engine in tqdm(wanted, "tracing engines", disable=not show):
         files[engine] = (
-            coarse_engine(files[replace(engine, coarse=False)]) if engine.coarse else export_engine(family, engine)
+            coarse_engine(files[engine.beside("exact")]) if engine.kind == "coarse" else export_engine(family, engine)
         )
     world = contract.build(
         family.config, options, contract.digests(checkpoint, {engine.key: file for engine, file in files.items()})

@@ -98,13 +98,13 @@ def parity(family: Family, files: Mapping[Engine, bytes], examples: Examples) ->
     errors: dict[bool, dict[str, float]] = {False: {}, True: {}}
     for engine, model in files.items():
         run, module = Runner(model), graph(family, engine)
-        names = output_axes(family.config, engine.verb, engine.horizon)
+        names = output_axes(family.config, engine.graph, engine.horizon)
         for sizes in PARITY_SIZES:
             inputs = examples.inputs(family.config, engine, sizes, generator)
             with torch.inference_mode():
                 wanted = dict(zip(names, module(**inputs), strict=True))
             for name, array in run(inputs).items():
-                key, known = f"{engine.key}:{name}", errors[engine.coarse]
+                key, known = f"{engine.key}:{name}", errors[engine.kind == "coarse"]
                 known[key] = worst(known.get(key, 0.0), relative_error(array, wanted[name].numpy()))
     return Parity(errors[False], errors[True])
 
@@ -137,7 +137,7 @@ def rank(
 ) -> dict[Precision, Rank]:
     """Search with torch's costs, and compare what the engines' costs would have chosen in every population."""
     config = family.config
-    plans = (e for e in files if e.verb == "plan" and not e.coarse)
+    plans = (e for e in files if e.verb == "plan" and e.kind == "exact")
     engine = min(plans, key=lambda e: abs((e.horizon or 0) - config.planner.horizon))
     scored = scorers(files, engine, config.goal_metric)
     overlaps: dict[Precision, list[int]] = {precision: [] for precision in scored}

@@ -1,12 +1,14 @@
-"""The three graphs of a world, as modules that a family's methods are put together to.
+"""The graphs of a world, as modules that a family's methods are put together to.
 
     encode    observations                            -> latents, features, readouts
     rollout   context, (action_history,) actions       -> latents, disagreement, readouts
-    plan      context, (action_history,) goal, actions -> goal_distance, disagreement, readouts
+    plan      context, (action_history,) goal, actions -> goal_distance, disagreement, readouts of each member
+    judge     the same                                 -> latents, disagreement, goal_distance, readouts of each member
 
 Features are for the score of a calibration and leave no server.
-Latents of candidates stay inside ``plan``, the cost engine: what leaves it is what a planner adds up. A world without
-readouts has no such output.
+Latents of candidates stay inside ``plan``, the cost engine: what leaves it is what a planner adds up. It asks a part of
+the ensemble only. ``judge`` asks all, and its goal distance is that of the others: a search finds where its own members
+err in its favour, and those know nothing of that. A world without readouts has no such output.
 """
 
 from collections.abc import Mapping
@@ -14,6 +16,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from wmserve_export.engines import search_members
 from wmserve_export.families import Family
 
 
@@ -53,13 +56,36 @@ class CostGraph(Graph):
     def forward(
         self, context: Tensor, goal: Tensor, actions: Tensor, action_history: Tensor | None = None
     ) -> tuple[Tensor, ...]:
-        """Context `[B, T, D]`, goal `[B, D]`, actions `[B, S, N, A]` -> `[B, S, H]`, `[B, S, H]`, `[B, S, H, R]`."""
-        paths = self.family.predict(context, with_history(actions, action_history))
+        """Context `[B, T, D]`, goal `[B, D]`, actions `[B, S, N, A]` -> `[B, S, H]`, `[B, S, H]`, `[B, S, E, H, R]`."""
+        members = search_members(self.family.config.members)
+        paths = self.family.predict(context, with_history(actions, action_history), members)
         distance = self.family.goal_distance(paths, goal)
-        return distance, disagreement(paths), *mean_of_members(self.readouts(paths))
+        return distance, disagreement(paths), *self.readouts(paths)
 
 
-GRAPHS: Mapping[str, type[Graph]] = {"encode": EncodeGraph, "rollout": RolloutGraph, "plan": CostGraph}
+class JudgeGraph(Graph):
+    """What does everybody say of a plan, and what those whom its search did not ask?"""
+
+    def forward(
+        self, context: Tensor, goal: Tensor, actions: Tensor, action_history: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        """Context `[B, T, D]`, goal `[B, D]`, actions `[B, S, N, A]`.
+
+        -> `[B, S, H, D]`, `[B, S, H]`, `[B, S, H]` if there are such members, `[B, S, E, H, R]`
+        """
+        paths = self.family.predict(context, with_history(actions, action_history))
+        searching = search_members(self.family.config.members)
+        held_out = paths[:, :, searching:]
+        distance = (self.family.goal_distance(held_out, goal),) if searching < self.family.config.members else ()
+        return paths.mean(dim=2), disagreement(paths), *distance, *self.readouts(paths)
+
+
+GRAPHS: Mapping[str, type[Graph]] = {
+    "encode": EncodeGraph,
+    "rollout": RolloutGraph,
+    "plan": CostGraph,
+    "judge": JudgeGraph,
+}
 
 
 def mean_of_members(readouts: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

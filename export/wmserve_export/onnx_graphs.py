@@ -28,16 +28,16 @@ SAMPLE = {"B": 2, "S": 3, "h": 72, "w": 80}
 
 def graph(family: Family, engine: Engine) -> nn.Module:
     """The torch side of an engine."""
-    return GRAPHS[engine.verb](family).eval()
+    return GRAPHS[engine.graph](family).eval()
 
 
 def export_engine(family: Family, engine: Engine) -> bytes:
     """Trace one engine to ONNX and check it."""
-    tensors = input_axes(family.config, engine.verb, engine.horizon)
+    tensors = input_axes(family.config, engine.graph, engine.horizon)
     inputs = NO_EXAMPLES.inputs(family.config, engine, SAMPLE, torch.Generator().manual_seed(0))
     dims = {axis: Dim(axis, min=1) for axes in tensors.values() for axis in axes if isinstance(axis, str)}
     dynamic = {n: {i: dims[a] for i, a in enumerate(axes) if isinstance(a, str)} for n, axes in tensors.items()}
-    outputs = list(output_axes(family.config, engine.verb, engine.horizon))
+    outputs = list(output_axes(family.config, engine.graph, engine.horizon))
     return traced(graph(family, engine), inputs, outputs, dynamic, f"{family.config.name}_{engine.key}")
 
 

@@ -5,9 +5,11 @@
      |- <world>_rollout/  config.pbtxt   1/horizon_5.onnx   1/horizon_10.onnx
      `- <world>_plan/     config.pbtxt   1/horizon_5.onnx   1/horizon_10.onnx
 
-Where plans are of mixed precision, ``<world>_plan`` also has 1/horizon_5_coarse.onnx and so on.
+``<world>_plan`` also has 1/horizon_5_judge.onnx and so on, and where plans are of mixed precision
+1/horizon_5_coarse.onnx.
 
-A calibrated world also has an ood_<digest>.onnx beside its encoder and an error_<digest>.onnx beside its rollouts.
+A calibrated world also has an ood_<digest>.onnx beside its encoder and an error_<digest>.onnx beside its rollouts and
+its plans.
 
 A world is three folders and there is no renaming of three at once. A server that looks in between sees engines of two
 contracts, and serves none of them until the last one is in place.

@@ -26,7 +26,7 @@ RESCORED = 40
 def scorers(files: Mapping[Engine, bytes], engine: Engine, metric: GoalMetric) -> dict[Precision, Scorer]:
     """The ways in which these files can score: always float32, mixed where the plan engine has a coarse one."""
     exact = scorer(files[engine], metric)
-    coarse = files.get(engine.coarsened())
+    coarse = files.get(engine.beside("coarse"))
     return {"float32": exact} if coarse is None else {"float32": exact, "mixed": mixed(scorer(coarse, metric), exact)}
 
 

@@ -14,7 +14,8 @@ same fields by the same names (a test holds the two together).
      |- Digests              what the engines must be for this contract to hold
      `- Calibration          how far these engines were seen to err; None until somebody has measured it
          |- Level            error radii that hold with one probability
-         `- Quantiles        how large scores are where all is well
+         |- Quantiles        how large scores are where all is well
+         `- Planned          the same for plans that a search proposed; None until somebody has executed some
 
 Axes: `T` context frames, `N` environment steps, `H` model steps, `A` action dimension, `D` latent dimension,
 `S` candidates, `E` ensemble members, `R` readouts; image height and width are `h w`.
@@ -109,13 +110,15 @@ class PlannerDefaults(Part):
     """Initial standard deviation of the search, as a fraction of each action axis' range."""
     receding_horizon: PositiveInt = 1
     """Model steps to execute before planning again."""
+    penalty: Annotated[FiniteFloat, Field(ge=0)] = 0.0
+    """What a latent unit of disagreement, mean over the plan, costs on top of the goal metric's cost."""
 
 
 class Digests(Part):
     """SHA-256 of the checkpoint (its configuration and weights) and of each engine file.
 
-    Engines are keyed by verb and file name, such as ``encode/engine.onnx`` or ``plan/horizon_5.onnx``; where plans are
-    of mixed precision, ``plan/horizon_5_coarse.onnx`` is beside the latter.
+    Engines are keyed by verb and file name, such as ``encode/engine.onnx`` or ``plan/horizon_5.onnx``; beside the
+    latter are ``plan/horizon_5_judge.onnx`` and, where plans are of mixed precision, ``plan/horizon_5_coarse.onnx``.
     """
 
     checkpoint: Digest
@@ -158,6 +161,23 @@ class Quantiles(Part):
     """`[H x levels]`, row by row: of each step's squared error, over the square of the expected one."""
 
 
+class Planned(Part):
+    """How far predictions of plans erred that a search had proposed and the environment then executed.
+
+    A search finds where a model errs in its favour: what holds for logged actions does not hold for its own.
+    """
+
+    plans: PositiveInt
+    """Plans, each of a problem of its own, with the world's default planner and horizon."""
+    levels: Annotated[tuple[Level, ...], Field(min_length=1)]
+    """Of `H` model steps, the planner's horizon."""
+    ood: Quantile
+    """Of what plans rest on: the strangest frame of each context, and each goal."""
+    rollout_ood: Quantile
+    held_out_gap: Quantile | None
+    """Goal cost by the members that the search never asked less that by those it asked; None where it asks all."""
+
+
 class Calibration(Part):
     """How far a world's predictions were seen to err on trajectories that its training knew nothing of.
 
@@ -180,6 +200,8 @@ class Calibration(Part):
     disagreement_scale: Scales
     """`[H]`: the disagreement that nine in ten trajectories keep within, latent units."""
     quantiles: Quantiles
+    planned: Planned | None = None
+    """None where no plan was executed to measure it: plans then say nothing of their errors, and none is refused."""
     effective_rank: Annotated[FiniteFloat, Field(ge=1)]
     """Of the latents of single observations: ``exp(-sum p log p)``, p the normalised singular values (RankMe)."""
     smallest_std: Annotated[FiniteFloat, Field(ge=0)]
@@ -209,6 +231,8 @@ class World(Part):
     latent_shape: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
     """Shape of the latents of one frame."""
     ensemble_size: PositiveInt
+    search_members: PositiveInt
+    """Members of the ensemble that a search asks; the others judge the plan that it finds."""
     horizon_limit: PositiveInt
     """Most model steps `H` of a rollout."""
     engine_horizons: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]

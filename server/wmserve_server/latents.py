@@ -3,7 +3,7 @@
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 
 from wmserve.world import World
@@ -19,6 +19,8 @@ class Entry:
     world: str
     checkpoint: str
     latents: Floats
+    ood: Floats | None
+    """How unlike others their frames were `[T]`, if that is known."""
     expires_at: float
 
 
@@ -35,17 +37,19 @@ class LatentsStore:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def put(self, world: World, latents: Floats) -> str:
-        """Keep latents and return their handle; older ones go when room is needed."""
+    def put(self, world: World, latents: Floats, ood: Floats | None = None) -> str:
+        """Keep latents, and scores of their frames, and return their handle; older ones go when room is needed."""
         latents_id = f"lat_{secrets.token_urlsafe(16)}"
         # A copy: what arrives is a view of everything that travelled with it.
-        entry = Entry(world.name, world.digests.checkpoint, latents.copy(), self._clock() + self.lifetime_s)
+        scores = None if ood is None else ood.copy()
+        expires_at = self._clock() + self.lifetime_s
+        entry = Entry(world.name, world.digests.checkpoint, latents.copy(), scores, expires_at)
         self._insert(latents_id, entry)
         self._evict()
         return latents_id
 
-    def get(self, world: World, latents_id: str, field: str) -> Floats:
-        """Return latents `[T, D]`, and let them live on; LatentsNotFound if they are gone or another world's."""
+    def get(self, world: World, latents_id: str, field: str) -> Entry:
+        """Return latents, and let them live on; LatentsNotFound if they are gone or another world's."""
         self._evict()
         entry = self._entries.get(latents_id)
         if entry is None:
@@ -53,9 +57,8 @@ class LatentsStore:
         if (entry.world, entry.checkpoint) != (world.name, world.digests.checkpoint):
             raise LatentsNotFound(f"was not made by world {world.name} as it is served now", field=field)
         self._remove(latents_id)
-        renewed = Entry(entry.world, entry.checkpoint, entry.latents, self._clock() + self.lifetime_s)
-        self._insert(latents_id, renewed)
-        return entry.latents
+        self._insert(latents_id, replace(entry, expires_at=self._clock() + self.lifetime_s))
+        return entry
 
     def _insert(self, latents_id: str, entry: Entry) -> None:
         self._entries[latents_id] = entry

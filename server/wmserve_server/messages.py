@@ -168,6 +168,35 @@ class ActionLimits(Message):
     previous_action: Annotated[Array | None, Field(description="The rate limit starts from this action.")] = None
 
 
+class Guard(Message):
+    """Says when a plan is to be refused; the defaults are safe."""
+
+    level: Annotated[
+        FiniteFloat | None,
+        Field(
+            gt=0, lt=1, description="Probability that radii are to hold with, one of the calibration's; default 0.9."
+        ),
+    ] = None
+    tolerance: Annotated[
+        FiniteFloat | None,
+        Field(gt=0, description="Largest radius that is of use to you, latent units; default: the world's."),
+    ] = None
+    penalty: Annotated[
+        FiniteFloat | None,
+        Field(
+            ge=0,
+            le=MAX_COUNT,
+            description="What a latent unit of the searching members' disagreement, mean over the plan, costs the "
+            "search; default: the world's.",
+        ),
+    ] = None
+    refusal_level: Annotated[
+        FiniteFloat | None,
+        Field(gt=0, lt=1, description="Part of the calibration's plans that each check lets pass; default 0.999."),
+    ] = None
+    return_refused: Annotated[bool, Field(description="Return the actions of a refused plan, too.")] = False
+
+
 class EncodeRequest(Message):
     """What state is this observation?"""
 
@@ -260,6 +289,10 @@ class PlanRequest(Message):
         int | None,
         Field(ge=1, le=MAX_TIMEOUT_MS, description="Return the best plan found by then; at least one iteration runs."),
     ] = None
+    guard: Guard = Guard()
+    session: Annotated[
+        str, Field(max_length=64, description="As in observe: a session that has seen its world change gets no plan.")
+    ] = ""
 
 
 class PlanTiming(Message):
@@ -271,10 +304,27 @@ class PlanTiming(Message):
     total_ms: Annotated[float, Field(description="All of it; what the others leave is waiting and travelling.")]
 
 
-class PlanResponse(Message):
-    """The best plan found, what the model expects of it, and how the search went."""
+Reason = Literal["observation", "goal", "disagreement", "held_out_gap", "radius", "changed"]
 
-    actions: Annotated[Array, Field(description="`[N, A]`, environment units.")]
+
+class PlanResponse(Message):
+    """The best plan found, what the model expects of it, whether to believe that, and how the search went."""
+
+    status: Annotated[
+        Literal["ok", "refused"], Field(description="A refused plan is not to be executed; `reasons` say why.")
+    ]
+    reasons: Annotated[
+        tuple[Reason, ...],
+        Field(
+            description="`observation`, `goal`: unlike the calibration's frames. `disagreement`: of the members, too "
+            "high. `held_out_gap`: too wide. `radius`: over the tolerance within the steps to be executed. `changed`: "
+            "the session's world."
+        ),
+    ] = ()
+    actions: Annotated[
+        Array | None,
+        Field(description="`[N, A]`, environment units; left out where the plan is refused, unless asked for."),
+    ] = None
     cost: float
     cost_per_iteration: Annotated[tuple[float, ...], Field(description="Best cost by the end of each iteration.")]
     iterations: int
@@ -288,6 +338,53 @@ class PlanResponse(Message):
     timing: PlanTiming
     digests: Digests
     decision_id: Annotated[str, Field(description="Handle of this plan, for observe.")]
+    held_out_gap: Annotated[
+        float | None,
+        Field(
+            description="Goal cost by the members that the search did not ask less that by those it asked; left out "
+            "where it asks all."
+        ),
+    ] = None
+    calibrated: Annotated[
+        bool,
+        Field(
+            description="False where nobody has measured how far plans of this world err: what depends on it is then "
+            "left out."
+        ),
+    ] = False
+    level: Annotated[float | None, Field(description="Probability that the radii hold with.")] = None
+    radius: Annotated[
+        Array | None, Field(description="`[H]`, latent units: how far off each step is at most, by itself.")
+    ] = None
+    joint_radius: Annotated[Array | None, Field(description="`[H]`, latent units: the same for all at once.")] = None
+    readout_radius: Annotated[
+        Array | None, Field(description="`[H, R]`, the readouts' units: how far off each is at most, by itself.")
+    ] = None
+    ood: Annotated[
+        float | None,
+        Field(
+            description="Largest disagreement of a step, over what nine in ten of the calibration's trajectories keep "
+            "within."
+        ),
+    ] = None
+    ood_p_value: Annotated[
+        float | None, Field(description="How many of the calibration's plans scored as high or higher, 0 to 1.")
+    ] = None
+    trusted_horizon: Annotated[
+        int | None, Field(description="Model steps up to which every radius is within the tolerance.")
+    ] = None
+    held_out_gap_p_value: Annotated[
+        float | None,
+        Field(description="How many of the calibration's plans had as wide a gap or a wider one, 0 to 1."),
+    ] = None
+    observation_p_value: Annotated[
+        float | None,
+        Field(
+            description="How many of the frames that the calibration's plans rest on were as strange as the strangest "
+            "of the context, or more so; left out where latents were given."
+        ),
+    ] = None
+    goal_p_value: Annotated[float | None, Field(description="The same of the goal.")] = None
 
 
 class Acted(Message):

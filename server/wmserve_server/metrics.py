@@ -85,6 +85,15 @@ class Metrics:
             ("world", "steps", "covered"),
             registry=self.registry,
         )
+        self.held_out_gap = histogram(
+            "wmserve_held_out_gap_p_value",
+            "Parts of the calibration's plans that had as wide a gap between members, or a wider one.",
+            ("world",),
+            PART_BUCKETS,
+        )
+        self.refusals = Counter(
+            "wmserve_plan_refusals", "Reasons why plans were refused.", ("world", "reason"), registry=self.registry
+        )
         self.changed = Counter(
             "wmserve_observations_after_change",
             "Observations in sessions that have seen a change.",
@@ -150,6 +159,15 @@ class Metrics:
         self.surprise_p_value.labels(world).observe(p_value, exemplar(decision_id))
         self.outcomes.labels(world, str(steps), covered).inc()
         self.changed.labels(world).inc(changed)
+
+    def observe_judgement(
+        self, world: str, gap_p_value: float | None, reasons: Iterable[str], decision_id: str
+    ) -> None:
+        """Record how a plan was judged."""
+        if gap_p_value is not None:
+            self.held_out_gap.labels(world).observe(gap_p_value, exemplar(decision_id))
+        for reason in reasons:
+            self.refusals.labels(world, reason).inc()
 
     def observe_disagreement(
         self, verb: str, world: str, disagreement: NDArray[np.float32], decision_id: str | None = None

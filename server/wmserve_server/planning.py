@@ -13,13 +13,14 @@ from time import perf_counter
 
 from wmserve.world import World
 
-from wmserve_server import validation
+from wmserve_server import trust, validation
 from wmserve_server.backend import Backend, Floats, Start
 from wmserve_server.errors import InvalidArgument
 from wmserve_server.messages import PlannerOptions, PlanRequest
 from wmserve_server.planner import Problem, Settings, Shape, State, StopReason, begin
 from wmserve_server.planner.goal import GoalCost
 from wmserve_server.planner.slices import Progress, Task
+from wmserve_server.trust import Guarded
 
 SLICE_S = 0.01
 """Seconds for which a search runs before others get their turn; one iteration, where that takes longer."""
@@ -34,6 +35,7 @@ class Asked:
     goal: GoalCost
     state: State
     deadline: float | None
+    guarded: Guarded | None
 
     @property
     def model_steps(self) -> int:
@@ -61,14 +63,16 @@ def resolve(request: PlanRequest, world: World, started: float) -> Asked:
         raise InvalidArgument(f"must divide the action block, {block}", field="planner.hold_steps")
     targets, metric = request.goal.readouts, world.goal_metric
     readouts = None if targets is None else validation.readout_goal(targets, world)
+    guard, penalty = request.guard, request.guard.penalty
     seed = secrets.randbits(53) if asked.seed is None else asked.seed
     problem = Problem(shape, validation.limits(request.limits, world), settings, seed)
     return Asked(
         world,
         problem,
-        GoalCost(metric.final_weight, metric.path_weight, readouts),
+        GoalCost(metric.final_weight, metric.path_weight, readouts, default.penalty if penalty is None else penalty),
         begin(problem, warm_start(asked, shape, world)),
         None if request.deadline_ms is None else started + request.deadline_ms / 1000,
+        trust.guarded(world, guard.level, guard.tolerance, guard.refusal_level, horizon),
     )
 
 

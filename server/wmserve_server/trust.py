@@ -4,22 +4,23 @@ It knows the contract and numbers, no engine. Where a world is not calibrated, n
 
     expected error  x  the level's factors  ->  radius, joint radius, readout radius  ->  trusted horizon
     disagreement    /  the usual            ->  ood  ->  p-value
+    p-values, trusted horizon               ->  reasons to refuse a plan
 
 Axes: `S` candidates, `H` model steps, `R` readouts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from wmserve.world import QUANTILE_LEVELS, Calibration, Level, World
+from wmserve.world import QUANTILE_LEVELS, Calibration, Level, Planned, World
 
 from wmserve_server.backend import Floats, Rolled
 from wmserve_server.errors import InvalidArgument
 
-DEFAULT_LEVEL = 0.9
+DEFAULT_LEVEL, DEFAULT_REFUSAL_LEVEL = 0.9, 0.999
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,19 @@ def confidence(world: World, level: float | None, tolerance: float | None) -> Co
             field = "tolerance" if level is None else "level"
             raise InvalidArgument(f"world {world.name} is not calibrated; leave it out", field=field)
         return None
+    return Confidence(
+        at_level(world, calibration.levels, level, "level"), calibration.tolerance if tolerance is None else tolerance
+    )
+
+
+def at_level(world: World, levels: Sequence[Level], level: float | None, field: str) -> Level:
+    """The level that is asked for; InvalidArgument says which there are."""
     wanted = DEFAULT_LEVEL if level is None else level
-    for known in calibration.levels:
+    for known in levels:
         if abs(known.level - wanted) < 1e-9:
-            return Confidence(known, calibration.tolerance if tolerance is None else tolerance)
-    there = ", ".join(f"{known.level:g}" for known in calibration.levels)
-    raise InvalidArgument(f"world {world.name} is calibrated at {there}", field="level")
+            return known
+    there = ", ".join(f"{known.level:g}" for known in levels)
+    raise InvalidArgument(f"world {world.name} is calibrated at {there}", field=field)
 
 
 def of_rollouts(world: World, rolled: Rolled, asked: Confidence) -> Trust:
@@ -73,24 +81,126 @@ def of_rollouts(world: World, rolled: Rolled, asked: Confidence) -> Trust:
     assert rolled.expected_error is not None, "a calibrated world's engine answers it"
     error, horizon = rolled.expected_error, rolled.expected_error.shape[1]
     radius = error * np.array(asked.level.radius[:horizon], np.float32)
-    usual = np.maximum(world.calibration.disagreement_scale[:horizon], 1e-12)
-    ood = (rolled.disagreement / usual).max(axis=1)
+    ood = unlikeness(world.calibration, rolled.disagreement)
     return Trust(
         radius=radius,
         joint_radius=error * np.array(asked.level.joint_radius[:horizon], np.float32),
-        readout_radius=readout_radius(world, asked.level, error),
+        readout_radius=readout_radius(asked.level, error),
         ood=ood,
         ood_p_value=p_values(world.calibration.quantiles.rollout_ood, ood, world.calibration.trajectories),
         trusted_horizon=np.cumprod(radius <= asked.tolerance, axis=1).sum(axis=1),
     )
 
 
-def readout_radius(world: World, level: Level, error: Floats) -> Floats | None:
-    """Radii `[S, H, R]` of readouts, of expected errors `[S, H]`."""
+def unlikeness(calibration: Calibration, disagreement: Floats) -> NDArray[np.float64]:
+    """The largest disagreement of a step, over what is usual there: `[S]` of `[S, H]`."""
+    usual = np.maximum(calibration.disagreement_scale[: disagreement.shape[1]], 1e-12)
+    return np.asarray((disagreement / usual).max(axis=1), np.float64)
+
+
+def readout_radius(level: Level, error: Floats) -> Floats | None:
+    """Radii `[..., H, R]` of readouts, of expected errors `[..., H]`."""
     if not level.readout_radius:
         return None
-    factors = np.array(level.readout_radius, np.float32).reshape(world.horizon_limit, len(world.readouts))
-    return error[..., None] * factors[: error.shape[1]]
+    factors = np.array(level.readout_radius, np.float32).reshape(len(level.radius), -1)
+    return error[..., None] * factors[: error.shape[-1]]
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """What a plan is judged by."""
+
+    planned: Planned
+    level: Level
+    tolerance: float
+    refusal_level: float
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How far a plan may be trusted, and why not."""
+
+    radius: Floats
+    """`[H]`, latent units: each step by itself."""
+    joint_radius: Floats
+    """`[H]`, latent units: all steps at once."""
+    readout_radius: Floats | None
+    """`[H, R]`, the readouts' units; None where the truth about them was not known."""
+    ood: float
+    ood_p_value: float
+    trusted_horizon: int
+    held_out_gap_p_value: float | None
+    reasons: tuple[str, ...]
+
+
+def guarded(
+    world: World, level: float | None, tolerance: float | None, refusal_level: float | None, horizon: int
+) -> Guarded | None:
+    """Look a guard up in the world's calibration; None where it knows nothing of plans, or of plans so long.
+
+    InvalidArgument where a caller asks for what the world cannot say.
+    """
+    calibration = world.calibration
+    planned = None if calibration is None else calibration.planned
+    if calibration is None or planned is None or horizon > len(planned.levels[0].radius):
+        for field, given in {"level": level, "tolerance": tolerance, "refusal_level": refusal_level}.items():
+            if given is not None:
+                longer = f" of {horizon} model steps" if planned else ""
+                message = f"world {world.name} is not calibrated for plans{longer}; leave it out"
+                raise InvalidArgument(message, field=f"guard.{field}")
+        return None
+    return Guarded(
+        planned,
+        at_level(world, planned.levels, level, "guard.level"),
+        calibration.tolerance if tolerance is None else tolerance,
+        DEFAULT_REFUSAL_LEVEL if refusal_level is None else refusal_level,
+    )
+
+
+def of_plan(
+    world: World,
+    asked: Guarded,
+    expected_error: Floats,
+    disagreement: Floats,
+    held_out_gap: float | None,
+    frames: Mapping[str, float | None],
+) -> Judgement:
+    """Judge a plan: its expected error `[H]`, disagreement `[H]`, its gap, and p-values of the frames it rests on.
+
+    No gap is held against the calibration's where the goal is not one of latents.
+    """
+    assert world.calibration is not None, "who is guarded has a calibration"
+    planned, horizon = asked.planned, len(expected_error)
+    radius = expected_error * np.array(asked.level.radius[:horizon], np.float32)
+    ood = unlikeness(world.calibration, disagreement[None])
+    ood_p_value = float(p_values(planned.rollout_ood, ood, planned.plans)[0])
+    gap_p_value = None
+    if held_out_gap is not None and planned.held_out_gap is not None:
+        gap_p_value = float(p_values(planned.held_out_gap, np.array(held_out_gap), planned.plans))
+    trusted = int(np.cumprod(radius <= asked.tolerance).sum())
+    # What no calibration plan came up to is refused at any level: so few cannot tell how rare it is.
+    scores: list[tuple[str, float | None, int]] = [
+        *((name, value, 2 * planned.plans) for name, value in frames.items()),
+        ("disagreement", ood_p_value, planned.plans),
+        ("held_out_gap", gap_p_value, planned.plans),
+    ]
+    reasons: list[str] = [
+        name
+        for name, value, count in scores
+        if value is not None and value <= max(1 - asked.refusal_level, 1.0001 / (count + 1))
+    ]
+    if trusted < min(world.planner.receding_horizon, horizon):
+        reasons.append("radius")
+    return Judgement(
+        radius=radius,
+        joint_radius=expected_error * np.array(asked.level.joint_radius[:horizon], np.float32),
+        readout_radius=readout_radius(asked.level, expected_error),
+        ood=float(ood[0]),
+        ood_p_value=ood_p_value,
+        trusted_horizon=trusted,
+        held_out_gap_p_value=gap_p_value,
+        reasons=tuple(reasons),
+    )
 
 
 @lru_cache(maxsize=1024)

@@ -63,18 +63,22 @@ class Watch:
 
 
 class Watches:
-    """Watches by world, calibration, session and level, in this process; those not used for longest go first."""
+    """Watches by world, calibration and session, and each level, in this process; unused ones go first."""
 
     def __init__(self) -> None:
-        self._watches: OrderedDict[tuple[str, str, str, float], Watch] = OrderedDict()
+        self._sessions: OrderedDict[tuple[str, str, str], dict[float, Watch]] = OrderedDict()
 
     def of(self, world: str, calibration: str, session: str, wanted: float) -> Watch:
         """The watch of a session, a new one if there is none; outcomes without a session stand alone."""
         if not session:
             return Watch(wanted)
-        key = (world, calibration, session, wanted)
-        watch = self._watches.pop(key, None) or Watch(wanted)
-        self._watches[key] = watch
-        if len(self._watches) > CAPACITY:
-            self._watches.popitem(last=False)
-        return watch
+        key = (world, calibration, session)
+        by_level = self._sessions.setdefault(key, {})
+        self._sessions.move_to_end(key)
+        if len(self._sessions) > CAPACITY:
+            self._sessions.popitem(last=False)
+        return by_level.setdefault(wanted, Watch(wanted))
+
+    def changed(self, world: str, calibration: str, session: str) -> bool:
+        """Whether a session has seen its world change."""
+        return any(watch.changed for watch in self._sessions.get((world, calibration, session), {}).values())

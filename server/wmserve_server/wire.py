@@ -20,6 +20,17 @@ from wmserve_server.errors import InvalidArgument, WmserveError
 
 T = TypeVar("T", bound=BaseModel)
 RADII = ("radius", "joint_radius", "readout_radius")
+PLAN_NUMBERS = (
+    "held_out_gap",
+    "calibrated",
+    "level",
+    "ood",
+    "ood_p_value",
+    "trusted_horizon",
+    "held_out_gap_p_value",
+    "observation_p_value",
+    "goal_p_value",
+)
 
 
 def invalid(error: ValidationError) -> WmserveError:
@@ -99,6 +110,19 @@ def limits(message: pb.ActionLimits) -> dict[str, Any]:
     return {name: list(values) for name in message.DESCRIPTOR.fields_by_name if (values := getattr(message, name))}
 
 
+def guard(message: pb.Guard) -> dict[str, Any]:
+    """What makes a plan be refused; what is 0 or unset is the default."""
+    return present(
+        {
+            "level": message.level or None,
+            "tolerance": message.tolerance or None,
+            "penalty": message.penalty if message.HasField("penalty") else None,
+            "refusal_level": message.refusal_level or None,
+            "return_refused": message.return_refused,
+        }
+    )
+
+
 def encode_request(message: pb.EncodeRequest) -> m.EncodeRequest:
     """Check and convert."""
     return build(
@@ -139,6 +163,8 @@ def plan_request(message: pb.PlanRequest) -> m.PlanRequest:
             "planner": planner(message.planner),
             "limits": limits(message.limits),
             "deadline_ms": message.deadline_ms or None,
+            "guard": guard(message.guard),
+            "session": message.session,
         },
     )
 
@@ -156,6 +182,11 @@ def encode_response(answer: m.EncodeResponse) -> pb.EncodeResponse:
     )
 
 
+def radii(answer: m.RolloutResponse | m.PlanResponse) -> dict[str, Any]:
+    """Those radii that there are."""
+    return {name: to_tensor(radius) for name in RADII if (radius := getattr(answer, name)) is not None}
+
+
 def rollout_response(answer: m.RolloutResponse) -> pb.RolloutResponse:
     """Convert an answer."""
     return pb.RolloutResponse(
@@ -164,7 +195,7 @@ def rollout_response(answer: m.RolloutResponse) -> pb.RolloutResponse:
         latents=None if answer.latents is None else to_tensor(answer.latents),
         calibrated=answer.calibrated,
         level=answer.level,
-        **{name: None if (radius := getattr(answer, name)) is None else to_tensor(radius) for name in RADII},
+        **radii(answer),
         ood=answer.ood,
         ood_p_value=answer.ood_p_value,
         trusted_horizon=answer.trusted_horizon,
@@ -174,7 +205,9 @@ def rollout_response(answer: m.RolloutResponse) -> pb.RolloutResponse:
 def plan_response(answer: m.PlanResponse) -> pb.PlanResponse:
     """Convert an answer."""
     return pb.PlanResponse(
-        actions=to_tensor(answer.actions),
+        status=f"PLAN_STATUS_{answer.status.upper()}",
+        reasons=answer.reasons,
+        actions=None if answer.actions is None else to_tensor(answer.actions),
         cost=answer.cost,
         cost_per_iteration=answer.cost_per_iteration,
         iterations=answer.iterations,
@@ -188,6 +221,8 @@ def plan_response(answer: m.PlanResponse) -> pb.PlanResponse:
         timing=pb.PlanTiming(**answer.timing.model_dump()),
         digests=pb.Digests(**answer.digests.model_dump()),
         decision_id=answer.decision_id,
+        **{name: getattr(answer, name) for name in PLAN_NUMBERS},
+        **radii(answer),
     )
 
 

@@ -8,11 +8,12 @@ Both edges call these methods; whatever goes wrong leaves them as a
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
 import numpy as np
-from wmserve.world import World
+from wmserve.world import Planned, World
 
 from wmserve_server import messages as m
 from wmserve_server import planning, trust, validation
@@ -23,10 +24,23 @@ from wmserve_server.errors import BackendFault, DeadlineExceeded, InvalidArgumen
 from wmserve_server.json_arrays import AnyArray
 from wmserve_server.latents import LatentsStore
 from wmserve_server.metrics import Metrics
-from wmserve_server.planner import Best, State
+from wmserve_server.planner import State
+from wmserve_server.planner.judging import EXPECTED_ERROR, HELD_OUT_GAP
 from wmserve_server.planner.slices import Progress
+from wmserve_server.planning import Asked
 from wmserve_server.trust import Confidence
 from wmserve_server.watching import Watches
+
+NOTHING = np.zeros((0, 0), np.float32)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Latents `[T, D]` of frames, how unlike others those are `[T]` if that is known, and a handle for both."""
+
+    latents: Floats
+    ood: Floats | None
+    latents_id: str | None
 
 
 class WorldModel:
@@ -71,7 +85,7 @@ class WorldModel:
             async with self._time_limit(request.timeout_ms):
                 encoded = await self._encode(world, request.observations, "observations")
         return m.EncodeResponse(
-            latents_id=self._keep(world, encoded.latents),
+            latents_id=self._keep(world, encoded),
             expires_in_s=self._store.lifetime_s,
             readouts=encoded.readouts,
             latents=encoded.latents if request.return_latents else None,
@@ -104,19 +118,22 @@ class WorldModel:
         asked = planning.resolve(request, world, started)
         with self._admission.admit(weight(asked.model_steps)):
             async with self._time_limit(None):
-                (start, latents_id), (goal, goal_latents_id) = await asyncio.gather(
+                (start, seen), goal = await asyncio.gather(
                     self._start(world, request.context), self._goal(world, request.goal)
                 )
             encoded = perf_counter()
-            searched = await planning.run(self._backend, asked, start, goal)
+            searched = await planning.run(self._backend, asked, start, goal.latents[-1])
         state, best = searched.state, searched.state.best
         assert best is not None, "a search runs at least one iteration"
         assert state.stop_reason is not None, "it is over"
         must_be_finite(*best.details.values())
         decision_id = self._decisions.put(world, start, best.actions)
-        self._observe_plan(world, asked.problem.settings.algorithm, state, best, decision_id)
+        judgement = self._judge(world, request, asked, best.details, {"observation": seen, "goal": goal})
+        self._observe_plan(world, asked.problem.settings.algorithm, state, judgement, decision_id)
+        refused = judgement["status"] == "refused"
         return m.PlanResponse(
-            actions=best.actions,
+            **judgement,
+            actions=None if refused and not request.guard.return_refused else best.actions,
             cost=best.cost,
             cost_per_iteration=state.cost_per_iteration,
             iterations=state.iterations,
@@ -125,8 +142,8 @@ class WorldModel:
             disagreement=best.details["disagreement"],
             goal_distance=best.details["goal_distance"],
             seed=asked.problem.seed,
-            latents_id=latents_id,
-            goal_latents_id=goal_latents_id,
+            latents_id=seen.latents_id,
+            goal_latents_id=goal.latents_id,
             timing=timing(started, encoded, searched),
             digests=world.digests,
             decision_id=decision_id,
@@ -148,7 +165,7 @@ class WorldModel:
         must_be_finite(rolled.latents)
         error = float(np.linalg.norm(rolled.latents[0, -1] - seen.latents[0].astype(np.float64)))
         return m.ObserveResponse(
-            latents_id=self._keep(world, seen.latents),
+            latents_id=self._keep(world, seen),
             expires_in_s=self._store.lifetime_s,
             readouts=seen.readouts[0],
             error=error,
@@ -220,34 +237,73 @@ class WorldModel:
         self._metrics.latents.add(world.name, encoded.latents)
         return encoded
 
-    async def _start(self, world: World, context: m.Context, field: str = "context") -> tuple[Start, str]:
-        """Latents of the context, with a handle for them."""
-        if context.latents_id is not None:
-            latents_id = context.latents_id
-            latents = self._store.get(world, latents_id, f"{field}.latents_id")
-        else:
-            latents = await self._latents(world, context.latents, context.observations, field)
-            latents_id = self._keep(world, latents)
-        history = validation.action_history(context.action_history, len(latents), world, field)
-        return Start(latents, history), latents_id
+    async def _start(self, world: World, context: m.Context, field: str = "context") -> tuple[Start, Seen]:
+        """Where a rollout starts, and what is known of it."""
+        seen = await self._seen(world, field, context.latents_id, context.latents, context.observations)
+        history = validation.action_history(context.action_history, len(seen.latents), world, field)
+        return Start(seen.latents, history), seen
 
-    async def _goal(self, world: World, goal: m.Goal) -> tuple[Floats, str | None]:
-        """Latents `[D]` of the goal, with a handle for them; readout targets are not the engine's business: zeros."""
+    async def _goal(self, world: World, goal: m.Goal) -> Seen:
+        """Latents `[T, D]` of the goal, of which the last counts; readout targets are no engine's business: zeros."""
         if goal.readouts is not None:
-            return np.zeros(world.latent_shape, np.float32), None
-        if goal.latents_id is not None:
-            return self._store.get(world, goal.latents_id, "goal.latents_id")[-1], goal.latents_id
-        latents = await self._latents(world, goal.latents, goal.observation, "goal")
-        return latents[-1], self._keep(world, latents[-1:])
+            return Seen(np.zeros((1, *world.latent_shape), np.float32), None, None)
+        return await self._seen(world, "goal", goal.latents_id, goal.latents, goal.observation)
 
-    async def _latents(
-        self, world: World, given: AnyArray | None, observations: m.Observations | None, field: str
-    ) -> Floats:
-        if given is not None:
-            return validation.latents(given, world, f"{field}.latents")
-        assert observations is not None, "messages guarantee one source"
-        name = "goal.observation" if field == "goal" else f"{field}.observations"
-        return (await self._encode(world, observations, name)).latents
+    async def _seen(
+        self,
+        world: World,
+        field: str,
+        latents_id: str | None,
+        latents: AnyArray | None,
+        observations: m.Observations | None,
+    ) -> Seen:
+        """Latents by handle, as they are given, or of observations."""
+        if latents_id is not None:
+            kept = self._store.get(world, latents_id, f"{field}.latents_id")
+            return Seen(kept.latents, kept.ood, latents_id)
+        if latents is not None:
+            encoded = Encoded(validation.latents(latents, world, f"{field}.latents"), NOTHING)
+        else:
+            assert observations is not None, "messages guarantee one source"
+            name = "goal.observation" if field == "goal" else f"{field}.observations"
+            encoded = await self._encode(world, observations, name)
+        return Seen(encoded.latents, encoded.ood, self._keep(world, encoded))
+
+    def _judge(
+        self,
+        world: World,
+        request: m.PlanRequest,
+        asked: Asked,
+        details: Mapping[str, Floats],
+        frames: Mapping[str, Seen],
+    ) -> dict[str, Any]:
+        """Whether a plan may be executed and how far it may be trusted, as fields of an answer."""
+        gap = float(details[HELD_OUT_GAP][0]) if HELD_OUT_GAP in details else None
+        calibration, expected = world.calibration, details.get(EXPECTED_ERROR)
+        if calibration is None or asked.guarded is None or expected is None:
+            return {"status": "ok", "held_out_gap": gap}
+        strange = {name: strangest(asked.guarded.planned, seen) for name, seen in frames.items()}
+        # Goals in readouts are measured in other units than those that the gap was calibrated in.
+        comparable = gap if request.goal.readouts is None else None
+        found = trust.of_plan(world, asked.guarded, expected, details["disagreement"], comparable, strange)
+        changed = self._watches.changed(world.name, calibration.digest, request.session)
+        reasons = (*found.reasons, "changed") if changed else found.reasons
+        return {
+            "status": "refused" if reasons else "ok",
+            "reasons": reasons,
+            "held_out_gap": gap,
+            "calibrated": True,
+            "level": asked.guarded.level.level,
+            "radius": found.radius,
+            "joint_radius": found.joint_radius,
+            "readout_radius": found.readout_radius,
+            "ood": found.ood,
+            "ood_p_value": found.ood_p_value,
+            "trusted_horizon": found.trusted_horizon,
+            "held_out_gap_p_value": found.held_out_gap_p_value,
+            "observation_p_value": strange["observation"],
+            "goal_p_value": strange["goal"],
+        }
 
     def _unlikeness(self, world: World, encoded: Encoded) -> dict[str, Any]:
         """How unlike others frames are, as fields of an answer; none where nobody has measured it."""
@@ -277,14 +333,23 @@ class WorldModel:
             "trusted_horizon": tuple(found.trusted_horizon),
         }
 
-    def _keep(self, world: World, latents: Floats) -> str:
-        latents_id = self._store.put(world, latents)
+    def _keep(self, world: World, encoded: Encoded) -> str:
+        latents_id = self._store.put(world, encoded.latents, encoded.ood)
         self._metrics.latents_kept.set(len(self._store))
         return latents_id
 
-    def _observe_plan(self, world: World, algorithm: str, state: State, best: Best, decision_id: str) -> None:
+    def _observe_plan(
+        self, world: World, algorithm: str, state: State, judgement: Mapping[str, Any], decision_id: str
+    ) -> None:
         assert state.stop_reason is not None
-        self._metrics.observe_disagreement("plan", world.name, best.details["disagreement"][None], decision_id)
+        assert state.best is not None
+        self._metrics.observe_disagreement("plan", world.name, state.best.details["disagreement"][None], decision_id)
+        if judgement.get("calibrated"):
+            horizon = np.array([judgement["trusted_horizon"]])
+            self._metrics.observe_trust("plan", world.name, judgement["radius"][None], horizon)
+            self._metrics.observe_p_values("plan", world.name, np.array([judgement["ood_p_value"]]))
+            gap = judgement["held_out_gap_p_value"]
+            self._metrics.observe_judgement(world.name, gap, judgement["reasons"], decision_id)
         self._metrics.plan_iterations.labels(world.name, algorithm).observe(state.iterations)
         self._metrics.plan_stops.labels(world.name, state.stop_reason.value).inc()
 
@@ -319,6 +384,11 @@ def timing(started: float, encoded: float, spent: Progress) -> m.PlanTiming:
         search_ms=spent.search_s * 1000,
         total_ms=(perf_counter() - started) * 1000,
     )
+
+
+def strangest(planned: Planned, seen: Seen) -> float | None:
+    """P-value of the strangest frame; None where it is not known."""
+    return None if seen.ood is None else float(trust.p_values(planned.ood, seen.ood, 2 * planned.plans).min())
 
 
 def must_be_finite(*arrays: Floats) -> None:

@@ -57,10 +57,10 @@ class LinearWorld(nn.Module):
         values: Tensor = self.head(latents)
         return values
 
-    def predict(self, context: Tensor, actions: Tensor) -> Tensor:
+    def predict(self, context: Tensor, actions: Tensor, members: int | None = None) -> Tensor:
         """Every block of actions, those of the history too, moves the first frame's latents."""
         blocks = actions.reshape(*actions.shape[:2], -1, self.move.shape[1])
-        moves = (blocks.unsqueeze(2) @ self.move).cumsum(dim=3)
+        moves = (blocks.unsqueeze(2) @ self.move[:members]).cumsum(dim=3)
         path: Tensor = context[:, 0][:, None, None, None] + moves
         return path[:, :, :, self.config.context_length - 1 :]
 

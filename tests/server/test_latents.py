@@ -43,7 +43,7 @@ def test_handles_are_unguessable_and_give_back_what_was_put(clock: Clock) -> Non
     first, second = (kept.put(world, np.full((1, 32), value, np.float32)) for value in (1, 2))
     assert first != second
     assert len(first) == len("lat_") + 22
-    assert kept.get(world, second, "")[0, 0] == 2
+    assert kept.get(world, second, "").latents[0, 0] == 2
 
 
 def test_handles_expire_after_their_last_use(clock: Clock) -> None:

@@ -11,11 +11,12 @@ from wmserve_client.errors import (
     InvalidRequest,
     NotFound,
     Overloaded,
+    PlanRefusedError,
     Unavailable,
     WmserveError,
 )
 from wmserve_client.policy import PlanningPolicy
-from wmserve_client.requests import Acted, ActionLimits, Context, PlannerOptions
+from wmserve_client.requests import Acted, ActionLimits, Context, Guard, PlannerOptions
 from wmserve_client.results import Encoded, Observed, Plan, Rollout, World
 
 __all__ = [
@@ -27,11 +28,13 @@ __all__ = [
     "Context",
     "DeadlineExceeded",
     "Encoded",
+    "Guard",
     "InvalidRequest",
     "NotFound",
     "Observed",
     "Overloaded",
     "Plan",
+    "PlanRefusedError",
     "PlannerOptions",
     "PlanningPolicy",
     "Rollout",

@@ -17,7 +17,7 @@ from wmserve.v1 import world_model_pb2_grpc as pb_grpc
 
 from wmserve_client import requests, results
 from wmserve_client.errors import from_rpc
-from wmserve_client.requests import Acted, ActionLimits, Context, Frames, PlannerOptions, Source
+from wmserve_client.requests import Acted, ActionLimits, Context, Frames, Guard, PlannerOptions, Source
 from wmserve_client.results import Encoded, Observed, Plan, Rollout, World
 
 DEFAULT_ADDRESS = "localhost:8081"
@@ -96,10 +96,16 @@ class Client:
         planner: PlannerOptions | None = None,
         limits: ActionLimits | None = None,
         deadline_ms: int | None = None,
+        guard: Guard | None = None,
+        session: str = "",
         timeout_s: float | None = None,
     ) -> Plan:
-        """Search for actions; with `deadline_ms` the best plan found by then, at least one iteration."""
-        request = requests.plan(world, context, goal, planner, limits, deadline_ms)
+        """Search for actions; with `deadline_ms` the best plan found by then, at least one iteration.
+
+        Where the world is calibrated for plans, the `guard` decides whether the plan is refused, for a `session` that
+        has seen its world change also that.
+        """
+        request = requests.plan(world, context, goal, planner, limits, deadline_ms, guard, session)
         return results.plan(self._call(self._stub.Plan, request, timeout_s))
 
     def observe(
@@ -190,10 +196,16 @@ class AsyncClient:
         planner: PlannerOptions | None = None,
         limits: ActionLimits | None = None,
         deadline_ms: int | None = None,
+        guard: Guard | None = None,
+        session: str = "",
         timeout_s: float | None = None,
     ) -> Plan:
-        """Search for actions; with `deadline_ms` the best plan found by then, at least one iteration."""
-        request = requests.plan(world, context, goal, planner, limits, deadline_ms)
+        """Search for actions; with `deadline_ms` the best plan found by then, at least one iteration.
+
+        Where the world is calibrated for plans, the `guard` decides whether the plan is refused, for a `session` that
+        has seen its world change also that.
+        """
+        request = requests.plan(world, context, goal, planner, limits, deadline_ms, guard, session)
         return results.plan(await self._call(self._stub.Plan, request, timeout_s))
 
     async def observe(

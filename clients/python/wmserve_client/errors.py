@@ -75,3 +75,12 @@ def from_rpc(error: grpc.RpcError) -> WmserveError:
         field=metadata.get("wmserve-field"),
         retry_after_s=None if retry_after is None else float(retry_after),
     )
+
+
+class PlanRefusedError(RuntimeError):
+    """A plan that is not to be executed, and nothing else to do."""
+
+    def __init__(self, reasons: tuple[str, ...]) -> None:
+        """For these reasons, as `Plan.reasons` has them."""
+        super().__init__(f"the plan was refused: {', '.join(reasons)}; give a safe_action, or plan again")
+        self.reasons = reasons

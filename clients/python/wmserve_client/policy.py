@@ -1,14 +1,18 @@
 """A policy that asks a server: the loop every caller of `plan` writes, once. It needs no gymnasium.
 
-observe -> (plan, when the last one is used up) -> next action
+observe -> (plan, when the last one is used up) -> next action; a safe action instead, where the plan is refused
 """
 
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from wmserve_client.client import Client
-from wmserve_client.requests import ActionLimits, Frames, PlannerOptions, Source
+from wmserve_client.errors import PlanRefusedError
+from wmserve_client.requests import ActionLimits, Frames, Guard, PlannerOptions, Source
 from wmserve_client.results import Floats, Plan
 
 
@@ -17,6 +21,9 @@ class PlanningPolicy:
 
     `receding_horizon` is the number of model steps executed before planning again; None takes the world's. The rest
     of a plan is where the next search starts.
+
+    A refused plan is not executed: `safe_action` `[A]` is, for one model step, and then it plans again. Without a
+    safe action `PlanRefusedError` says why.
     """
 
     def __init__(
@@ -27,17 +34,22 @@ class PlanningPolicy:
         planner: PlannerOptions | None = None,
         limits: ActionLimits | None = None,
         receding_horizon: int | None = None,
+        guard: Guard | None = None,
+        safe_action: ArrayLike | None = None,
     ) -> None:
         contract = client.world(world)
         self._client = client
         self._world = world
         self._planner = planner or PlannerOptions()
         self._limits = limits
+        self._guard = guard
+        self._safe_action = None if safe_action is None else np.asarray(safe_action, np.float32)
+        self._block = contract.action.action_block
         self._executed = (receding_horizon or contract.planner.receding_horizon) * contract.action.action_block
         self._goal: Source | Mapping[str, float] | None = None
         self._actions: deque[Floats] = deque()
         self.last_plan: Plan | None = None
-        """The plan that is being executed; None before the first."""
+        """The plan that is being executed, or was refused; None before the first."""
 
     def reset(self, goal: Source | Mapping[str, float]) -> None:
         """Begin an episode: set the goal and forget the last plan."""
@@ -54,11 +66,19 @@ class PlanningPolicy:
     def _plan(self, observation: Frames) -> None:
         if self._goal is None:
             raise RuntimeError("call reset(goal) before the first act(observation)")
-        options = self._planner
-        if self.last_plan is not None and len(self.last_plan.actions) > self._executed:
-            options = replace(options, warm_start=self.last_plan.actions[self._executed :])
-        plan = self._client.plan(self._world, observation, self._goal, planner=options, limits=self._limits)
+        options, last = self._planner, self.last_plan
+        if last is not None and last.status == "ok" and last.actions is not None:
+            left = last.actions[self._executed :]
+            options = replace(options, warm_start=left) if len(left) else options
+        plan = self._client.plan(
+            self._world, observation, self._goal, planner=options, limits=self._limits, guard=self._guard
+        )
         # The goal has been encoded now; its handle spares the server doing so again.
         self._goal = plan.goal_latents_id or self._goal
-        self._actions.extend(plan.actions[: self._executed])
         self.last_plan = plan
+        if plan.status == "ok" and plan.actions is not None:
+            self._actions.extend(plan.actions[: self._executed])
+        elif self._safe_action is not None:
+            self._actions.extend([self._safe_action] * self._block)
+        else:
+            raise PlanRefusedError(plan.reasons)

@@ -71,6 +71,22 @@ class ActionLimits:
     """The action executed last, from which the rate limit starts."""
 
 
+@dataclass(frozen=True)
+class Guard:
+    """Says when a plan is to be refused; None takes the default, which is safe."""
+
+    level: float | None = None
+    """Probability that radii are to hold with, one of the world's."""
+    tolerance: float | None = None
+    """Largest radius that is of use, latent units."""
+    penalty: float | None = None
+    """What a latent unit of the searching members' disagreement, mean over the plan, costs the search."""
+    refusal_level: float | None = None
+    """Part of the calibration's plans that each check lets pass, such as 0.999."""
+    return_refused: bool = False
+    """Whether to return the actions of a refused plan, too."""
+
+
 def floats(array: ArrayLike) -> pb.Tensor:
     """Any numbers as a float32 tensor."""
     return to_tensor(np.asarray(array, np.float32))
@@ -177,6 +193,8 @@ def plan(
     options: PlannerOptions | None,
     action_limits: ActionLimits | None,
     deadline_ms: int | None,
+    guard: Guard | None,
+    session: str,
 ) -> pb.PlanRequest:
     """A request to plan."""
     return pb.PlanRequest(
@@ -186,4 +204,6 @@ def plan(
         planner=planner(options),
         limits=limits(action_limits),
         deadline_ms=deadline_ms or 0,
+        guard=pb.Guard(**({} if guard is None else {k: v for k, v in vars(guard).items() if v is not None})),
+        session=session,
     )

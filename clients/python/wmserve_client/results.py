@@ -114,10 +114,14 @@ class Timing:
 
 @dataclass(frozen=True)
 class Plan:
-    """The best plan found, what the model expects of it, and how the search went."""
+    """The best plan found, what the model expects of it, whether to believe that, and how the search went."""
 
-    actions: Floats
-    """`[N, A]`, environment units."""
+    status: str
+    """``ok`` or ``refused``: then it is not to be executed."""
+    reasons: tuple[str, ...]
+    """Why it is refused: ``observation``, ``goal``, ``disagreement``, ``held_out_gap``, ``radius``, ``changed``."""
+    actions: Floats | None
+    """`[N, A]`, environment units; None where the plan is refused, unless asked for."""
     cost: float
     cost_per_iteration: tuple[float, ...]
     """Best cost by the end of each iteration."""
@@ -139,6 +143,30 @@ class Plan:
     """What answered: digest of the checkpoint, and of each engine by its name."""
     decision_id: str
     """Handle of this plan, for `observe`."""
+    held_out_gap: float | None
+    """Goal cost by the members that the search did not ask less that by those it asked; None where it asks all."""
+    calibrated: bool
+    """False where nobody has measured how far plans of this world err: what follows is then None."""
+    level: float | None
+    """Probability that the radii hold with."""
+    radius: Floats | None
+    """`[H]`, latent units: how far off each step is at most, by itself."""
+    joint_radius: Floats | None
+    """`[H]`, latent units: the same for all steps at once."""
+    readout_radius: Floats | None
+    """`[H, R]`, the readouts' units: how far off each is at most, by itself."""
+    ood: float | None
+    """Largest disagreement of a step, over what nine in ten of the calibration's trajectories keep within."""
+    ood_p_value: float | None
+    """How many of the calibration's plans scored as high or higher, 0 to 1."""
+    trusted_horizon: int | None
+    """Model steps up to which every radius is within the tolerance."""
+    held_out_gap_p_value: float | None
+    """How many of the calibration's plans had as wide a gap or a wider one, 0 to 1."""
+    observation_p_value: float | None
+    """How many of the calibration's frames were as strange as the context's strangest, or more so, 0 to 1."""
+    goal_p_value: float | None
+    """The same of the goal."""
 
     @property
     def iterations(self) -> int:
@@ -204,8 +232,14 @@ def observed(message: pb.ObserveResponse) -> Observed:
 def plan(message: pb.PlanResponse) -> Plan:
     """Read an answer."""
     spent = message.timing
+
+    def number(field: str) -> float | None:
+        return getattr(message, field) if message.HasField(field) else None
+
     return Plan(
-        actions=floats(message.actions),
+        status=pb.PlanStatus.Name(message.status).removeprefix("PLAN_STATUS_").lower(),
+        reasons=tuple(message.reasons),
+        actions=optional(message, "actions"),
         cost=message.cost,
         cost_per_iteration=tuple(message.cost_per_iteration),
         stop_reason=pb.StopReason.Name(message.stop_reason).removeprefix("STOP_REASON_").lower(),
@@ -218,4 +252,16 @@ def plan(message: pb.PlanResponse) -> Plan:
         timing=Timing(spent.encode_ms, spent.cost_ms, spent.search_ms, spent.total_ms),
         digests={"checkpoint": message.digests.checkpoint, **message.digests.engines},
         decision_id=message.decision_id,
+        held_out_gap=number("held_out_gap"),
+        calibrated=message.calibrated,
+        level=message.level if message.calibrated else None,
+        radius=optional(message, "radius"),
+        joint_radius=optional(message, "joint_radius"),
+        readout_radius=optional(message, "readout_radius"),
+        ood=message.ood if message.calibrated else None,
+        ood_p_value=message.ood_p_value if message.calibrated else None,
+        trusted_horizon=message.trusted_horizon if message.calibrated else None,
+        held_out_gap_p_value=number("held_out_gap_p_value"),
+        observation_p_value=number("observation_p_value"),
+        goal_p_value=number("goal_p_value"),
     )

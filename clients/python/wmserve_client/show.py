@@ -80,15 +80,26 @@ def show_rollout(answer: Rollout, world: World) -> str:
     )
 
 
+def verdict(answer: Plan) -> str:
+    """Whether to believe a plan."""
+    if not answer.calibrated:
+        return "not calibrated: nobody has measured how far plans of this world err"
+    if answer.status == "refused":
+        return f"REFUSED: {', '.join(answer.reasons)}"
+    return f"ok: trusted for {answer.trusted_horizon} model steps"
+
+
 def show_plan(answer: Plan, world: World) -> str:
     """How the search went, the first action and what is expected."""
     axes = [f"{axis.name} ({axis.unit})" for axis in world.action.axes]
-    first = table(axes, [numbers(answer.actions[0])])
+    first = "no actions" if answer.actions is None else table(axes, [numbers(answer.actions[0])])
+    count = 0 if answer.actions is None else len(answer.actions)
     return "\n".join(
         [
+            verdict(answer),
             f"cost {answer.cost:.4g} after {answer.iterations} iterations ({answer.stop_reason}), "
             f"{answer.timing.total_ms:.1f} ms, seed {answer.seed}",
-            f"first of {len(answer.actions)} actions:\n{first}",
+            f"first of {count} actions:\n{first}",
             f"expected after each model step:\n{steps(answer.disagreement, answer.readouts, world)}",
         ]
     )

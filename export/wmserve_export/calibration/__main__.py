@@ -25,6 +25,7 @@ def main(argv: list[str] | None = None) -> int:
             options.world,
             trajectories.read(found, world),
             len(found),
+            None if options.planned is None else trajectories.Plans(options.planned, world),
             options.tolerance,
             show=not options.quiet,
         )
@@ -39,8 +40,10 @@ def summary(world: World, calibration: Calibration) -> str:
     """What was found, for people."""
     ninety = next(level for level in calibration.levels if level.level == 0.9)
     widest = max(ninety.joint_radius[step] / ninety.radius[step] for step in range(world.horizon_limit))
+    planned = calibration.planned
+    of_plans = "not calibrated for plans: no plan is refused" if planned is None else f"{planned.plans} executed plans"
     return (
-        f"world {world.name}: calibrated on {calibration.trajectories} trajectories, "
+        f"world {world.name}: calibrated on {calibration.trajectories} trajectories; {of_plans}, "
         f"tolerance {calibration.tolerance:.3g}\n"
         f"90 % of errors are within {ninety.radius[0]:.2f} times what it expects after one model step, "
         f"{ninety.radius[-1]:.2f} after {world.horizon_limit}; all steps at once: up to {widest:.2f} times as wide"
@@ -65,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("world", help="name of a world in the repository")
     add("--trajectories", type=Path, required=True, metavar="DIR", help="folder of .npz files, one a trajectory")
+    add("--planned", type=Path, metavar="DIR", help="folder of plans that were executed, one a file with its goal")
     add("--repository", type=Path, default=Path("model_repository"), help="where Triton reads (default: %(default)s)")
     add(
         "--tolerance",

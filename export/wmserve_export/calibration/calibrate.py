@@ -1,18 +1,17 @@
 """Puts a calibration together and binds it to the engines that it was measured with."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from wmserve.statistics import effective_rank
-from wmserve.world import Calibration, Level, Quantiles, World
+from wmserve.world import Calibration, Quantiles, World
 
 from wmserve_export import repository
-from wmserve_export.calibration import conformal
+from wmserve_export.calibration import conformal, plans
 from wmserve_export.calibration.measure import FIT_STRIDE, Engines, Measured, measure
 from wmserve_export.calibration.scores import ExpectedError, Unlikeness, error_engine, fit_error, ood_engine
 from wmserve_export.calibration.trajectories import CalibrationError, Trajectory
@@ -23,7 +22,7 @@ LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
 FIT_SHARE = 1 / 3
 """Of the trajectories, for the score engines; what is fitted may not be measured on."""
 FEWEST = 300
-OOD, ERROR = "encode/ood", "rollout/error"
+OOD, ERROR, PLAN_ERROR = "encode/ood", "rollout/error", "plan/error"
 
 
 def calibrate_world(
@@ -31,13 +30,17 @@ def calibrate_world(
     name: str,
     trajectories: Iterable[Trajectory],
     count: int,
+    planned: Sequence[Trajectory] | None = None,
     tolerance: float | None = None,
     show: bool = True,
 ) -> Calibration:
     """Measure world `name` of the repository at `place` on `count` trajectories, and write what was found.
 
-    CalibrationError when they are too few or do not fit.
+    Plans that were executed, if there are any, say how far plans are to be believed. CalibrationError when
+    trajectories or plans are too few or do not fit.
     """
+    if planned is not None and len(planned) < plans.FEWEST:
+        raise CalibrationError(f"{len(planned)} plans are too few; at least {plans.FEWEST}, better thousands")
     if count < FEWEST:
         raise CalibrationError(f"{count} trajectories are too few; at least {FEWEST}, better thousands")
     world = repository.read(place, name)
@@ -48,8 +51,12 @@ def calibrate_world(
         held_out = measure(engines, source, count - fitted, None, "predicting, to measure", show)
         unlikeness = Unlikeness(torch.from_numpy(fit.features))
         error = fit_error(world, fit.rollouts, torch.from_numpy(fit.errors).float(), show)
-        files = named({OOD: ood_engine(unlikeness), ERROR: error_engine(error, world)})
-        found = put_together(world, fit, held_out, unlikeness, error, files, tolerance)
+        expecting = error_engine(error, world)
+        files = named({OOD: ood_engine(unlikeness), ERROR: expecting, PLAN_ERROR: expecting})
+        executed = None
+        if planned:
+            executed = plans.measure(plans.Judge(place, world, error, unlikeness), planned, len(planned), show)
+        found = put_together(world, fit, held_out, unlikeness, error, files, tolerance, executed)
     if repository.read(place, name).digests != world.digests:
         raise CalibrationError(f"world {name} was exported again meanwhile; nothing was written")
     repository.calibrate(place, world, found, files)
@@ -69,6 +76,7 @@ def put_together(
     error: ExpectedError,
     files: dict[str, bytes],
     tolerance: float | None,
+    executed: plans.Executed | None,
 ) -> Calibration:
     """The calibration of held-out rollouts; scales come from what was fitted, so that they favour none of these."""
     with torch.inference_mode():
@@ -79,14 +87,22 @@ def put_together(
     spread = held_out.disagreement.astype(np.float64)
     scale = np.maximum(np.quantile(fit.disagreement.astype(np.float64), 0.9, axis=0), 1e-12)
     start = held_out.context[:, -1].astype(np.float64)
-    blank = Calibration(
+    found = Calibration(
         digest="sha256:" + 64 * "0",
         engines=world.digests.engines,
         files={key: digest(content) for key, content in files.items()},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         trajectories=len(relative),
         tolerance=usual_move(held_out) if tolerance is None else tolerance,
-        levels=tuple(levels(relative, held_out.readout_errors / expected[..., None], fitted)),
+        levels=tuple(
+            conformal.level(
+                level,
+                relative,
+                held_out.readout_errors / expected[..., None],
+                np.maximum(np.quantile(fitted, level, axis=0), 1e-12),
+            )
+            for level in LEVELS
+        ),
         disagreement_scale=tuple(scale),
         quantiles=Quantiles(
             ood=conformal.quantiles(ood),
@@ -96,24 +112,9 @@ def put_together(
         effective_rank=effective_rank(start),
         smallest_std=float(start.std(axis=0).min()),
     )
-    return blank.model_copy(update={"digest": blank.own_digest()})
-
-
-def levels(
-    relative: NDArray[np.float64], readouts: NDArray[np.float64], fitted: NDArray[np.float64]
-) -> Iterator[Level]:
-    """Radii of errors `[M, H]` and of readouts' errors `[M, H, R]`, each over the expected error.
-
-    All steps at once are as wide as others' errors, those that were fitted, say of each.
-    """
-    for level in LEVELS:
-        scale = np.maximum(np.quantile(fitted, level, axis=0), 1e-12)
-        yield Level(
-            level=level,
-            radius=tuple(conformal.radius(relative, level)),
-            joint_radius=tuple(conformal.joint_radius(relative, scale, level)),
-            readout_radius=tuple(conformal.radius(readouts, level).flatten()),
-        )
+    if executed is not None:
+        found = found.model_copy(update={"planned": plans.calibrated(executed, found)})
+    return found.model_copy(update={"digest": found.own_digest()})
 
 
 def usual_move(held_out: Measured) -> float:

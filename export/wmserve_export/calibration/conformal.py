@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from wmserve.world import QUANTILE_LEVELS
+from wmserve.world import QUANTILE_LEVELS, Level
 
 from wmserve_export.calibration.trajectories import CalibrationError
 
@@ -35,3 +35,16 @@ def joint_radius(scores: Doubles, scale: Doubles, level: float) -> Doubles:
 def quantiles(scores: Doubles) -> tuple[float, ...]:
     """Quantiles of `[M]` at the levels that a calibration keeps."""
     return tuple(float(value) for value in np.quantile(scores, QUANTILE_LEVELS))
+
+
+def level(probability: float, relative: Doubles, readouts: Doubles, scale: Doubles) -> Level:
+    """Radii of errors `[M, H]` and of readouts' errors `[M, H, R]`, each over the expected error.
+
+    All steps at once are as wide as a scale `[H]`, which comes from other errors, says of each.
+    """
+    return Level(
+        level=probability,
+        radius=tuple(radius(relative, probability)),
+        joint_radius=tuple(joint_radius(relative, scale, probability)),
+        readout_radius=tuple(radius(readouts, probability).flatten()),
+    )

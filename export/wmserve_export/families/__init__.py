@@ -80,10 +80,11 @@ class Family(Protocol):
     def readout(self, latents: Tensor) -> Tensor:
         """Latents `[..., D]` -> quantities `[..., R]` in the readouts' units."""
 
-    def predict(self, context: Tensor, actions: Tensor) -> Tensor:
+    def predict(self, context: Tensor, actions: Tensor, members: int | None = None) -> Tensor:
         """Context `[B, T, D]` and actions `[B, S, (T - 1) x action_block + N, A]` -> latents `[B, S, E, H, D]`.
 
-        Where `T > 1`, the actions between the context's frames stand before the candidate's.
+        Where `T > 1`, the actions between the context's frames stand before the candidate's. Of the first `members` of
+        the ensemble, if that is set.
         """
 
     def goal_distance(self, latents: Tensor, goal: Tensor) -> Tensor:

@@ -101,8 +101,9 @@ class StackedLinear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(members, 1, outputs))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Apply member `e` to row `e`."""
-        return torch.baddbmm(self.bias, inputs, self.weight)
+        """Apply member `e` to row `e`; fewer rows are the first members'."""
+        members = inputs.shape[0]
+        return torch.baddbmm(self.bias[:members], inputs, self.weight[:members])
 
 
 class Members(nn.Module):
@@ -188,13 +189,13 @@ class ConvJepa(nn.Module):
         scored = (actions - self.action_mean) / self.action_std
         return scored.reshape(*actions.shape[:-2], -1, self.config.block_dim)
 
-    def predict(self, context: Tensor, actions: Tensor) -> Tensor:
-        """Roll every member out on its own predictions.
+    def predict(self, context: Tensor, actions: Tensor, members: int | None = None) -> Tensor:
+        """Roll every member, or the first `members`, out on its own predictions.
 
         Context `[B, T, D]`, of which the last frame counts, and actions `[B, S, N, A]`, environment units
         -> latents `[B, S, E, H, D]`.
         """
-        members, dim = self.config.members, self.config.latent_dim
+        members, dim = members or self.config.members, self.config.latent_dim
         batch, candidates = actions.shape[0], actions.shape[1]
         blocks = self.blocks(actions).flatten(0, 1)
         start = context[:, -1].unsqueeze(1).expand(batch, candidates, dim).reshape(1, batch * candidates, dim)

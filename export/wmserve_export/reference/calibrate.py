@@ -1,6 +1,7 @@
-"""Calibrates the reference world in a repository on fresh trajectories of Two-Room.
+"""Calibrates the reference world in a repository on fresh trajectories of Two-Room, and on plans that were executed.
 
-`python -m wmserve_export.reference.calibrate --repository DIR`; seeds are fixed, progress is shown. Doors are anywhere
+`python -m wmserve_export.reference.calibrate --repository DIR --planned DIR`; seeds are fixed, progress is shown. Plans
+come from a server: `python -m loadtest.execute_plans`. Doors are anywhere
 along the wall, those of the training among them: a calibration speaks for what a server will see, not for the worst.
 """
 
@@ -14,7 +15,7 @@ import numpy as np
 from wmserve_export import repository
 from wmserve_export.calibration.__main__ import summary
 from wmserve_export.calibration.calibrate import calibrate_world
-from wmserve_export.calibration.trajectories import Trajectory
+from wmserve_export.calibration.trajectories import Plans, Trajectory
 from wmserve_export.reference import collect, environment
 
 CALIBRATION_SEED = 6_000_000
@@ -43,10 +44,12 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repository", type=Path, default=Path("model_repository"))
     parser.add_argument("--count", type=int, default=COUNT, help="trajectories (default: %(default)s)")
+    parser.add_argument("--planned", type=Path, help="folder of plans that were executed")
     options = parser.parse_args(argv)
+    world = repository.read(options.repository, WORLD)
+    planned = None if options.planned is None else Plans(options.planned, world)
     source = trajectories(CALIBRATION_SEED, options.count)
-    found = calibrate_world(options.repository, WORLD, source, options.count)
-    print(summary(repository.read(options.repository, WORLD), found))
+    print(summary(world, calibrate_world(options.repository, WORLD, source, options.count, planned)))
     return 0
 
 

@@ -17,6 +17,12 @@ class DataType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DATA_TYPE_FLOAT32: _ClassVar[DataType]
     DATA_TYPE_FLOAT64: _ClassVar[DataType]
 
+class PlanStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PLAN_STATUS_UNSPECIFIED: _ClassVar[PlanStatus]
+    PLAN_STATUS_OK: _ClassVar[PlanStatus]
+    PLAN_STATUS_REFUSED: _ClassVar[PlanStatus]
+
 class StopReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     STOP_REASON_UNSPECIFIED: _ClassVar[StopReason]
@@ -30,6 +36,9 @@ DATA_TYPE_INT64: DataType
 DATA_TYPE_FLOAT16: DataType
 DATA_TYPE_FLOAT32: DataType
 DATA_TYPE_FLOAT64: DataType
+PLAN_STATUS_UNSPECIFIED: PlanStatus
+PLAN_STATUS_OK: PlanStatus
+PLAN_STATUS_REFUSED: PlanStatus
 STOP_REASON_UNSPECIFIED: StopReason
 STOP_REASON_ITERATIONS: StopReason
 STOP_REASON_DEADLINE: StopReason
@@ -220,21 +229,39 @@ class ActionLimits(_message.Message):
     previous_action: _containers.RepeatedScalarFieldContainer[float]
     def __init__(self, low: _Optional[_Iterable[float]] = ..., high: _Optional[_Iterable[float]] = ..., max_rate: _Optional[_Iterable[float]] = ..., previous_action: _Optional[_Iterable[float]] = ...) -> None: ...
 
+class Guard(_message.Message):
+    __slots__ = ("level", "tolerance", "penalty", "refusal_level", "return_refused")
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    TOLERANCE_FIELD_NUMBER: _ClassVar[int]
+    PENALTY_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_LEVEL_FIELD_NUMBER: _ClassVar[int]
+    RETURN_REFUSED_FIELD_NUMBER: _ClassVar[int]
+    level: float
+    tolerance: float
+    penalty: float
+    refusal_level: float
+    return_refused: bool
+    def __init__(self, level: _Optional[float] = ..., tolerance: _Optional[float] = ..., penalty: _Optional[float] = ..., refusal_level: _Optional[float] = ..., return_refused: bool = ...) -> None: ...
+
 class PlanRequest(_message.Message):
-    __slots__ = ("world", "context", "goal", "planner", "limits", "deadline_ms")
+    __slots__ = ("world", "context", "goal", "planner", "limits", "deadline_ms", "guard", "session")
     WORLD_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     GOAL_FIELD_NUMBER: _ClassVar[int]
     PLANNER_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
+    GUARD_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
     world: str
     context: Context
     goal: Goal
     planner: PlannerOptions
     limits: ActionLimits
     deadline_ms: int
-    def __init__(self, world: _Optional[str] = ..., context: _Optional[_Union[Context, _Mapping]] = ..., goal: _Optional[_Union[Goal, _Mapping]] = ..., planner: _Optional[_Union[PlannerOptions, _Mapping]] = ..., limits: _Optional[_Union[ActionLimits, _Mapping]] = ..., deadline_ms: _Optional[int] = ...) -> None: ...
+    guard: Guard
+    session: str
+    def __init__(self, world: _Optional[str] = ..., context: _Optional[_Union[Context, _Mapping]] = ..., goal: _Optional[_Union[Goal, _Mapping]] = ..., planner: _Optional[_Union[PlannerOptions, _Mapping]] = ..., limits: _Optional[_Union[ActionLimits, _Mapping]] = ..., deadline_ms: _Optional[int] = ..., guard: _Optional[_Union[Guard, _Mapping]] = ..., session: _Optional[str] = ...) -> None: ...
 
 class PlanTiming(_message.Message):
     __slots__ = ("encode_ms", "cost_ms", "search_ms", "total_ms")
@@ -249,7 +276,7 @@ class PlanTiming(_message.Message):
     def __init__(self, encode_ms: _Optional[float] = ..., cost_ms: _Optional[float] = ..., search_ms: _Optional[float] = ..., total_ms: _Optional[float] = ...) -> None: ...
 
 class PlanResponse(_message.Message):
-    __slots__ = ("actions", "cost", "cost_per_iteration", "iterations", "stop_reason", "readouts", "disagreement", "goal_distance", "seed", "latents_id", "goal_latents_id", "timing", "digests", "decision_id")
+    __slots__ = ("actions", "cost", "cost_per_iteration", "iterations", "stop_reason", "readouts", "disagreement", "goal_distance", "seed", "latents_id", "goal_latents_id", "timing", "digests", "decision_id", "status", "reasons", "held_out_gap", "calibrated", "level", "radius", "joint_radius", "readout_radius", "ood", "ood_p_value", "trusted_horizon", "held_out_gap_p_value", "observation_p_value", "goal_p_value")
     ACTIONS_FIELD_NUMBER: _ClassVar[int]
     COST_FIELD_NUMBER: _ClassVar[int]
     COST_PER_ITERATION_FIELD_NUMBER: _ClassVar[int]
@@ -264,6 +291,20 @@ class PlanResponse(_message.Message):
     TIMING_FIELD_NUMBER: _ClassVar[int]
     DIGESTS_FIELD_NUMBER: _ClassVar[int]
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    REASONS_FIELD_NUMBER: _ClassVar[int]
+    HELD_OUT_GAP_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATED_FIELD_NUMBER: _ClassVar[int]
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    RADIUS_FIELD_NUMBER: _ClassVar[int]
+    JOINT_RADIUS_FIELD_NUMBER: _ClassVar[int]
+    READOUT_RADIUS_FIELD_NUMBER: _ClassVar[int]
+    OOD_FIELD_NUMBER: _ClassVar[int]
+    OOD_P_VALUE_FIELD_NUMBER: _ClassVar[int]
+    TRUSTED_HORIZON_FIELD_NUMBER: _ClassVar[int]
+    HELD_OUT_GAP_P_VALUE_FIELD_NUMBER: _ClassVar[int]
+    OBSERVATION_P_VALUE_FIELD_NUMBER: _ClassVar[int]
+    GOAL_P_VALUE_FIELD_NUMBER: _ClassVar[int]
     actions: Tensor
     cost: float
     cost_per_iteration: _containers.RepeatedScalarFieldContainer[float]
@@ -278,7 +319,21 @@ class PlanResponse(_message.Message):
     timing: PlanTiming
     digests: Digests
     decision_id: str
-    def __init__(self, actions: _Optional[_Union[Tensor, _Mapping]] = ..., cost: _Optional[float] = ..., cost_per_iteration: _Optional[_Iterable[float]] = ..., iterations: _Optional[int] = ..., stop_reason: _Optional[_Union[StopReason, str]] = ..., readouts: _Optional[_Union[Tensor, _Mapping]] = ..., disagreement: _Optional[_Union[Tensor, _Mapping]] = ..., goal_distance: _Optional[_Union[Tensor, _Mapping]] = ..., seed: _Optional[int] = ..., latents_id: _Optional[str] = ..., goal_latents_id: _Optional[str] = ..., timing: _Optional[_Union[PlanTiming, _Mapping]] = ..., digests: _Optional[_Union[Digests, _Mapping]] = ..., decision_id: _Optional[str] = ...) -> None: ...
+    status: PlanStatus
+    reasons: _containers.RepeatedScalarFieldContainer[str]
+    held_out_gap: float
+    calibrated: bool
+    level: float
+    radius: Tensor
+    joint_radius: Tensor
+    readout_radius: Tensor
+    ood: float
+    ood_p_value: float
+    trusted_horizon: int
+    held_out_gap_p_value: float
+    observation_p_value: float
+    goal_p_value: float
+    def __init__(self, actions: _Optional[_Union[Tensor, _Mapping]] = ..., cost: _Optional[float] = ..., cost_per_iteration: _Optional[_Iterable[float]] = ..., iterations: _Optional[int] = ..., stop_reason: _Optional[_Union[StopReason, str]] = ..., readouts: _Optional[_Union[Tensor, _Mapping]] = ..., disagreement: _Optional[_Union[Tensor, _Mapping]] = ..., goal_distance: _Optional[_Union[Tensor, _Mapping]] = ..., seed: _Optional[int] = ..., latents_id: _Optional[str] = ..., goal_latents_id: _Optional[str] = ..., timing: _Optional[_Union[PlanTiming, _Mapping]] = ..., digests: _Optional[_Union[Digests, _Mapping]] = ..., decision_id: _Optional[str] = ..., status: _Optional[_Union[PlanStatus, str]] = ..., reasons: _Optional[_Iterable[str]] = ..., held_out_gap: _Optional[float] = ..., calibrated: bool = ..., level: _Optional[float] = ..., radius: _Optional[_Union[Tensor, _Mapping]] = ..., joint_radius: _Optional[_Union[Tensor, _Mapping]] = ..., readout_radius: _Optional[_Union[Tensor, _Mapping]] = ..., ood: _Optional[float] = ..., ood_p_value: _Optional[float] = ..., trusted_horizon: _Optional[int] = ..., held_out_gap_p_value: _Optional[float] = ..., observation_p_value: _Optional[float] = ..., goal_p_value: _Optional[float] = ...) -> None: ...
 
 class Acted(_message.Message):
     __slots__ = ("context", "actions")
@@ -345,7 +400,7 @@ class ObserveResponse(_message.Message):
     def __init__(self, latents_id: _Optional[str] = ..., expires_in_s: _Optional[float] = ..., readouts: _Optional[_Union[Tensor, _Mapping]] = ..., error: _Optional[float] = ..., calibrated: bool = ..., ood: _Optional[float] = ..., ood_p_value: _Optional[float] = ..., expected_error: _Optional[float] = ..., surprise: _Optional[float] = ..., surprise_p_value: _Optional[float] = ..., radius: _Optional[float] = ..., covered: bool = ..., observed: _Optional[int] = ..., coverage: _Optional[float] = ..., evidence: _Optional[float] = ..., changed: bool = ...) -> None: ...
 
 class World(_message.Message):
-    __slots__ = ("contract_version", "name", "family", "description", "observation", "action", "context_length", "latent_shape", "ensemble_size", "horizon_limit", "engine_horizons", "candidate_limit", "plan_budget", "readouts", "goal_metric", "planner", "digests", "plan_precision", "calibration")
+    __slots__ = ("contract_version", "name", "family", "description", "observation", "action", "context_length", "latent_shape", "ensemble_size", "horizon_limit", "engine_horizons", "candidate_limit", "plan_budget", "readouts", "goal_metric", "planner", "digests", "plan_precision", "calibration", "search_members")
     CONTRACT_VERSION_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     FAMILY_FIELD_NUMBER: _ClassVar[int]
@@ -365,6 +420,7 @@ class World(_message.Message):
     DIGESTS_FIELD_NUMBER: _ClassVar[int]
     PLAN_PRECISION_FIELD_NUMBER: _ClassVar[int]
     CALIBRATION_FIELD_NUMBER: _ClassVar[int]
+    SEARCH_MEMBERS_FIELD_NUMBER: _ClassVar[int]
     contract_version: int
     name: str
     family: str
@@ -384,10 +440,11 @@ class World(_message.Message):
     digests: Digests
     plan_precision: str
     calibration: Calibration
-    def __init__(self, contract_version: _Optional[int] = ..., name: _Optional[str] = ..., family: _Optional[str] = ..., description: _Optional[str] = ..., observation: _Optional[_Union[ObservationSpec, _Mapping]] = ..., action: _Optional[_Union[ActionSpec, _Mapping]] = ..., context_length: _Optional[int] = ..., latent_shape: _Optional[_Iterable[int]] = ..., ensemble_size: _Optional[int] = ..., horizon_limit: _Optional[int] = ..., engine_horizons: _Optional[_Iterable[int]] = ..., candidate_limit: _Optional[int] = ..., plan_budget: _Optional[int] = ..., readouts: _Optional[_Iterable[_Union[Readout, _Mapping]]] = ..., goal_metric: _Optional[_Union[GoalMetric, _Mapping]] = ..., planner: _Optional[_Union[PlannerDefaults, _Mapping]] = ..., digests: _Optional[_Union[Digests, _Mapping]] = ..., plan_precision: _Optional[str] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ...) -> None: ...
+    search_members: int
+    def __init__(self, contract_version: _Optional[int] = ..., name: _Optional[str] = ..., family: _Optional[str] = ..., description: _Optional[str] = ..., observation: _Optional[_Union[ObservationSpec, _Mapping]] = ..., action: _Optional[_Union[ActionSpec, _Mapping]] = ..., context_length: _Optional[int] = ..., latent_shape: _Optional[_Iterable[int]] = ..., ensemble_size: _Optional[int] = ..., horizon_limit: _Optional[int] = ..., engine_horizons: _Optional[_Iterable[int]] = ..., candidate_limit: _Optional[int] = ..., plan_budget: _Optional[int] = ..., readouts: _Optional[_Iterable[_Union[Readout, _Mapping]]] = ..., goal_metric: _Optional[_Union[GoalMetric, _Mapping]] = ..., planner: _Optional[_Union[PlannerDefaults, _Mapping]] = ..., digests: _Optional[_Union[Digests, _Mapping]] = ..., plan_precision: _Optional[str] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ..., search_members: _Optional[int] = ...) -> None: ...
 
 class Calibration(_message.Message):
-    __slots__ = ("digest", "engines", "files", "created", "trajectories", "tolerance", "levels", "disagreement_scale", "quantiles", "effective_rank", "smallest_std")
+    __slots__ = ("digest", "engines", "files", "created", "trajectories", "tolerance", "levels", "disagreement_scale", "quantiles", "effective_rank", "smallest_std", "planned")
     class EnginesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -413,6 +470,7 @@ class Calibration(_message.Message):
     QUANTILES_FIELD_NUMBER: _ClassVar[int]
     EFFECTIVE_RANK_FIELD_NUMBER: _ClassVar[int]
     SMALLEST_STD_FIELD_NUMBER: _ClassVar[int]
+    PLANNED_FIELD_NUMBER: _ClassVar[int]
     digest: str
     engines: _containers.ScalarMap[str, str]
     files: _containers.ScalarMap[str, str]
@@ -424,7 +482,22 @@ class Calibration(_message.Message):
     quantiles: CalibrationQuantiles
     effective_rank: float
     smallest_std: float
-    def __init__(self, digest: _Optional[str] = ..., engines: _Optional[_Mapping[str, str]] = ..., files: _Optional[_Mapping[str, str]] = ..., created: _Optional[str] = ..., trajectories: _Optional[int] = ..., tolerance: _Optional[float] = ..., levels: _Optional[_Iterable[_Union[CalibrationLevel, _Mapping]]] = ..., disagreement_scale: _Optional[_Iterable[float]] = ..., quantiles: _Optional[_Union[CalibrationQuantiles, _Mapping]] = ..., effective_rank: _Optional[float] = ..., smallest_std: _Optional[float] = ...) -> None: ...
+    planned: CalibrationPlanned
+    def __init__(self, digest: _Optional[str] = ..., engines: _Optional[_Mapping[str, str]] = ..., files: _Optional[_Mapping[str, str]] = ..., created: _Optional[str] = ..., trajectories: _Optional[int] = ..., tolerance: _Optional[float] = ..., levels: _Optional[_Iterable[_Union[CalibrationLevel, _Mapping]]] = ..., disagreement_scale: _Optional[_Iterable[float]] = ..., quantiles: _Optional[_Union[CalibrationQuantiles, _Mapping]] = ..., effective_rank: _Optional[float] = ..., smallest_std: _Optional[float] = ..., planned: _Optional[_Union[CalibrationPlanned, _Mapping]] = ...) -> None: ...
+
+class CalibrationPlanned(_message.Message):
+    __slots__ = ("plans", "levels", "ood", "rollout_ood", "held_out_gap")
+    PLANS_FIELD_NUMBER: _ClassVar[int]
+    LEVELS_FIELD_NUMBER: _ClassVar[int]
+    OOD_FIELD_NUMBER: _ClassVar[int]
+    ROLLOUT_OOD_FIELD_NUMBER: _ClassVar[int]
+    HELD_OUT_GAP_FIELD_NUMBER: _ClassVar[int]
+    plans: int
+    levels: _containers.RepeatedCompositeFieldContainer[CalibrationLevel]
+    ood: _containers.RepeatedScalarFieldContainer[float]
+    rollout_ood: _containers.RepeatedScalarFieldContainer[float]
+    held_out_gap: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, plans: _Optional[int] = ..., levels: _Optional[_Iterable[_Union[CalibrationLevel, _Mapping]]] = ..., ood: _Optional[_Iterable[float]] = ..., rollout_ood: _Optional[_Iterable[float]] = ..., held_out_gap: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class CalibrationLevel(_message.Message):
     __slots__ = ("level", "radius", "joint_radius", "readout_radius")
@@ -511,7 +584,7 @@ class GoalMetric(_message.Message):
     def __init__(self, name: _Optional[str] = ..., unit: _Optional[str] = ..., final_weight: _Optional[float] = ..., path_weight: _Optional[float] = ...) -> None: ...
 
 class PlannerDefaults(_message.Message):
-    __slots__ = ("algorithm", "horizon", "candidate_count", "iterations", "elite_count", "hold_steps", "initial_std", "receding_horizon")
+    __slots__ = ("algorithm", "horizon", "candidate_count", "iterations", "elite_count", "hold_steps", "initial_std", "receding_horizon", "penalty")
     ALGORITHM_FIELD_NUMBER: _ClassVar[int]
     HORIZON_FIELD_NUMBER: _ClassVar[int]
     CANDIDATE_COUNT_FIELD_NUMBER: _ClassVar[int]
@@ -520,6 +593,7 @@ class PlannerDefaults(_message.Message):
     HOLD_STEPS_FIELD_NUMBER: _ClassVar[int]
     INITIAL_STD_FIELD_NUMBER: _ClassVar[int]
     RECEDING_HORIZON_FIELD_NUMBER: _ClassVar[int]
+    PENALTY_FIELD_NUMBER: _ClassVar[int]
     algorithm: str
     horizon: int
     candidate_count: int
@@ -528,7 +602,8 @@ class PlannerDefaults(_message.Message):
     hold_steps: int
     initial_std: float
     receding_horizon: int
-    def __init__(self, algorithm: _Optional[str] = ..., horizon: _Optional[int] = ..., candidate_count: _Optional[int] = ..., iterations: _Optional[int] = ..., elite_count: _Optional[int] = ..., hold_steps: _Optional[int] = ..., initial_std: _Optional[float] = ..., receding_horizon: _Optional[int] = ...) -> None: ...
+    penalty: float
+    def __init__(self, algorithm: _Optional[str] = ..., horizon: _Optional[int] = ..., candidate_count: _Optional[int] = ..., iterations: _Optional[int] = ..., elite_count: _Optional[int] = ..., hold_steps: _Optional[int] = ..., initial_std: _Optional[float] = ..., receding_horizon: _Optional[int] = ..., penalty: _Optional[float] = ...) -> None: ...
 
 class Digests(_message.Message):
     __slots__ = ("checkpoint", "engines")

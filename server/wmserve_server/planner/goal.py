@@ -1,5 +1,7 @@
 """Adds up what the cost engine says of candidates into the one number that a search minimises.
 
+Two parts: how far from the goal a candidate leads, and what it costs that members of the ensemble disagree about it.
+
 Two goals, one sum: latents are held against the world's goal metric, computed in the engine; readout targets are
 held against the expected readouts here, in a straight line, each in parts of its range. Both give a distance per
 model step, which the world's weights add up: ``final_weight * d[H] + path_weight * mean(d[1..H])``.
@@ -12,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
-GOAL_DISTANCE, READOUTS = "goal_distance", "readouts"
+GOAL_DISTANCE, READOUTS, DISAGREEMENT = "goal_distance", "readouts", "disagreement"
 
 
 @dataclass(frozen=True)
@@ -31,19 +33,38 @@ class ReadoutGoal:
 
 @dataclass(frozen=True)
 class GoalCost:
-    """How a plan's distances `[S, H]` from its goal add up."""
+    """How a plan's distances `[S, H]` from its goal add up, and what a latent unit of disagreement costs on top."""
 
     final_weight: float
     path_weight: float
     readouts: ReadoutGoal | None = None
+    penalty: float = 0.0
 
     def __call__(self, scored: Mapping[str, Floats]) -> tuple[Floats, Mapping[str, Floats]]:
-        """Costs `[S]` of what the engine said, and that as details; ValueError if it is NaN or infinite."""
-        distance = scored[GOAL_DISTANCE] if self.readouts is None else self.readouts.distance(scored[READOUTS])
-        cost = np.float32(self.final_weight) * distance[:, -1]
-        if self.path_weight:
-            cost = cost + np.float32(self.path_weight) * distance.mean(axis=1)
+        """Costs `[S]` of what the engine said, and that as details; ValueError if it is NaN or infinite.
+
+        Readouts are those of each member, `[S, E, H, R]`; the details' are their mean.
+        """
+        distance = self.distance(scored)
+        cost = self.goal_cost(distance)
+        if self.penalty:
+            cost = cost + np.float32(self.penalty) * scored[DISAGREEMENT].mean(axis=1)
         if not np.isfinite(cost).all():  # a NaN here would make a plan out of nothing
             raise ValueError("the cost engine answered NaN or infinity")
-        none = np.zeros((*distance.shape, 0), np.float32)  # of a world without readouts
-        return cost, {READOUTS: none, **scored, GOAL_DISTANCE: distance}
+        return cost, {**scored, READOUTS: mean_readouts(scored, distance.shape), GOAL_DISTANCE: distance}
+
+    def distance(self, scored: Mapping[str, Floats]) -> Floats:
+        """Distances `[S, H]` from the goal."""
+        if self.readouts is None:
+            return scored[GOAL_DISTANCE]
+        return self.readouts.distance(scored[READOUTS].mean(axis=1))
+
+    def goal_cost(self, distance: Floats) -> Floats:
+        """Costs `[S]` of distances `[S, H]`, disagreement apart."""
+        cost = np.float32(self.final_weight) * distance[:, -1]
+        return cost + np.float32(self.path_weight) * distance.mean(axis=1) if self.path_weight else cost
+
+
+def mean_readouts(scored: Mapping[str, Floats], shape: tuple[int, ...]) -> Floats:
+    """Readouts `[S, H, R]`, the mean of the members'; R is 0 in a world without any."""
+    return scored[READOUTS].mean(axis=1) if READOUTS in scored else np.zeros((*shape, 0), np.float32)

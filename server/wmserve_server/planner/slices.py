@@ -60,7 +60,7 @@ def pack_task(task: Task) -> Bytes:
         "shape": asdict(problem.shape),
         "settings": asdict(problem.settings),
         "seed": problem.seed,
-        "weights": (goal.final_weight, goal.path_weight),
+        "weights": (goal.final_weight, goal.path_weight, goal.penalty),
         "slice_s": task.slice_s,
         "left_s": task.left_s,
     }
@@ -78,8 +78,8 @@ def unpack_task(data: Bytes) -> Task:
         readouts = ReadoutGoal(tuple(scalars["columns"]), arrays["goal_values"], arrays["goal_scales"])
     limits = Limits(arrays["low"], arrays["high"], arrays.get("max_rate"), arrays.get("previous"))
     problem = Problem(Shape(**scalars["shape"]), limits, Settings(**scalars["settings"]), scalars["seed"])
-    final_weight, path_weight = scalars["weights"]
-    goal = GoalCost(final_weight, path_weight, readouts)
+    final_weight, path_weight, penalty = scalars["weights"]
+    goal = GoalCost(final_weight, path_weight, readouts, penalty)
     return Task(problem, goal, read_state(scalars, arrays), scalars["slice_s"], scalars["left_s"])
 
 

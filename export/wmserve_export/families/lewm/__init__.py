@@ -67,7 +67,7 @@ class Lewm(nn.Module):
         """Latents `[..., D]` -> quantities `[..., R]` in the readouts' units."""
         return latents[..., :0] if self.head is None else self.head(latents)
 
-    def predict(self, context: Tensor, actions: Tensor) -> Tensor:
+    def predict(self, context: Tensor, actions: Tensor, members: int | None = None) -> Tensor:  # noqa: ARG002
         """Context `[B, T, D]` and actions `[B, S, (T - 1) x action_block + N, A]` -> latents `[B, S, 1, H, D]`."""
         known = self.config.context_length
         blocks = actions.reshape(*actions.shape[:2], -1, self.config.block_dim)

@@ -6,11 +6,11 @@ contract in the model's parameters.
     encode, rollout   tensors -> engine -> tensors, by the names in ``config.pbtxt``
     plan              a search that is under way -> some iterations of it over the cost engine -> the same, further on
 
-A calibrated world has score engines beside those of encode and rollout: they see what the engine sees and answers, and
-add one output to it.
+A calibrated world has score engines beside these: they see what the engine sees and answers, and add one output to it.
 
-A world of mixed precision has a coarse engine beside each plan engine: it scores all candidates, the plan engine the
-best of them again (planner/rescoring.py).
+Beside each plan engine is one that judges what its search has found, also with members of the ensemble that the search
+never asks (planner/judging.py). A world of mixed precision also has a coarse engine there: it scores all candidates,
+the plan engine the best of them again (planner/rescoring.py).
 
 The search runs here because a hop between processes takes longer than scoring a population of a small world.
 
@@ -32,6 +32,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ import onnxruntime as ort
 import triton_python_backend_utils as pb_utils
 
 sys.path.insert(0, str(Path(__file__).parent))
-from planner import advance, coarse_to_fine, slices
+from planner import advance, coarse_to_fine, judged, slices
 
 Array = np.ndarray[Any, Any]
 Tensors = dict[str, Array]
@@ -51,8 +52,7 @@ Run = Callable[[Tensors], list[Array]]
 """Runs one row, whose batch axis is 1; returns the outputs in the order of ``config.pbtxt``."""
 
 CONTRACT_PARAMETER = "wmserve_world"
-COARSE = "_coarse.onnx"
-"""How the file of a coarse engine ends."""
+ENGINE_FILE = re.compile(r"(?:engine|horizon_(\d+)(?:_(coarse|judge))?)\.onnx")
 THREADS = int(os.environ.get("WMSERVE_TRITON_THREADS", "1"))
 PARENT_POLL_S = 0.5
 TRIES, MAX_SIZES = 2, 1024
@@ -110,13 +110,36 @@ def to_tensor(name: str, array: Array) -> Any:
     return pb_utils.Tensor.from_dlpack(name, capsule)
 
 
-class Engine:
-    """One verb's ONNX files; the coarse ones and the score engines beside them, if there are any."""
+@dataclass(frozen=True)
+class Models:
+    """One verb's ONNX files: its own, those beside them, and the score engines of a calibration."""
 
-    def __init__(self, files: Files, coarse: Files, scores: list[bytes], threads: int) -> None:
-        self.sessions = {steps: session(model, threads) for steps, model in files.items()}
-        self.coarse = {steps: session(model, threads) for steps, model in coarse.items()}
-        self.scores = [session(model, threads) for model in scores]
+    exact: dict[int | None, bytes] = field(default_factory=dict)
+    coarse: dict[int | None, bytes] = field(default_factory=dict)
+    judge: dict[int | None, bytes] = field(default_factory=dict)
+    scores: list[bytes] = field(default_factory=list)
+
+
+def read_models(world: Mapping[str, Any], verb: str, folder: Path) -> Models:
+    """Read the files that the contract has for a verb; RuntimeError when they are others."""
+    models = Models(scores=score_files(world, verb, folder))
+    for key, digest in world["digests"]["engines"].items():
+        of, _, name = key.partition("/")
+        if of == verb and (match := ENGINE_FILE.fullmatch(name)):
+            steps = int(match[1]) * world["action"]["action_block"] if match[1] else None
+            getattr(models, match[2] or "exact")[steps] = verified(folder / name, digest)
+    return models
+
+
+class Engine:
+    """One verb's engines, pinned to so many threads."""
+
+    def __init__(self, models: Models, threads: int) -> None:
+        def sessions(files: Files) -> dict[int | None, ort.InferenceSession]:
+            return {steps: session(model, threads) for steps, model in files.items()}
+
+        self.sessions, self.coarse, self.judges = map(sessions, (models.exact, models.coarse, models.judge))
+        self.scores = [session(model, threads) for model in models.scores]
         self.scored = {output.name for score in self.scores for output in score.get_outputs()}
         self.seen = [given.name for score in self.scores for given in score.get_inputs()]
         """What score engines answer and see, in that order."""
@@ -135,14 +158,21 @@ class Engine:
         needed = dict.fromkeys([*outputs, *self.seen])
         wanted = [name for name in needed if name not in known and name not in self.scored]
         known |= zip(wanted, self.sessions[steps].run(wanted, tensors), strict=True)
+        known |= self.score(known)
+        return [known[name] for name in outputs]
+
+    def score(self, known: Tensors) -> Tensors:
+        """What the score engines say."""
+        said: Tensors = {}
         for score in self.scores:
             answers = score.run(None, {given.name: known[given.name] for given in score.get_inputs()})
-            known |= zip((output.name for output in score.get_outputs()), answers, strict=True)
-        return [known[name] for name in outputs]
+            said |= zip((output.name for output in score.get_outputs()), answers, strict=True)
+        return said
 
     def warm_up(self, frames: int) -> None:
         """Run each file once on zeros, so that no caller pays for what a runtime does at its first call."""
-        for steps, engine in [*self.sessions.items(), *self.coarse.items()]:
+        engines = [*self.coarse.items(), *self.judges.items()]
+        for steps, engine in [*self.sessions.items(), *engines]:
             sizes = {"T": frames, "h": 64, "w": 64, "S": 64, "N": steps or 1}
             shapes = {
                 i.name: [sizes.get(axis, 1) if isinstance(axis, str) else axis for axis in i.shape]
@@ -151,16 +181,25 @@ class Engine:
             types = {i.name: np.uint8 if i.type == "tensor(uint8)" else np.float32 for i in engine.get_inputs()}
             known = {name: np.zeros(shape, types[name]) for name, shape in shapes.items()}
             known |= zip((output.name for output in engine.get_outputs()), engine.run(None, known), strict=True)
-            for score in self.scores:
-                score.run(None, {given.name: known[given.name] for given in score.get_inputs()})
+            if all(name in known for name in self.seen):
+                self.score(known)
 
-    def search(self, tensors: Tensors, action_block: int) -> list[Array]:
-        """Take a search further; its candidates are padded to the engine's horizon, and what lies behind is cut off."""
+    def search(self, tensors: Tensors, action_block: int, search_members: int) -> list[Array]:
+        """Take a search further; its candidates are padded to the engine's horizon, and what lies behind is cut off.
+
+        What it has found by then is judged, so that no plan leaves here without.
+        """
         fixed = {name: array for name, array in tensors.items() if name != "search"}
         task = slices.unpack_task(tensors["search"])
         wanted = task.problem.shape.steps
         steps = min(size for size in self.sessions if size is not None and size >= wanted)
-        spent = 0.0
+        horizon, spent = wanted // action_block, 0.0
+
+        def with_candidates(candidates: Array) -> Tensors:
+            actions = candidates
+            if steps > wanted:
+                actions = np.pad(candidates, ((0, 0), (0, steps - wanted), (0, 0)), mode="edge")
+            return {**fixed, "actions": actions[None]}
 
         def cost_of(engine: ort.InferenceSession) -> Cost:
             outputs = [output.name for output in engine.get_outputs()]
@@ -168,12 +207,8 @@ class Engine:
             def cost(candidates: Array) -> tuple[Array, Mapping[str, Array]]:
                 nonlocal spent
                 began = time.perf_counter()
-                actions = candidates
-                if steps > wanted:
-                    actions = np.pad(candidates, ((0, 0), (0, steps - wanted), (0, 0)), mode="edge")
-                scored = engine.run(outputs, {**fixed, "actions": actions[None]})
-                horizon = wanted // action_block
-                kept = {name: array[0, :, :horizon] for name, array in zip(outputs, scored, strict=True)}
+                scored = engine.run(outputs, with_candidates(candidates))
+                kept = within(dict(zip(outputs, scored, strict=True)), horizon)
                 spent += time.perf_counter() - began
                 return task.goal(kept)
 
@@ -185,8 +220,19 @@ class Engine:
             cost = coarse_to_fine(cost_of(self.coarse[steps]), cost, task.problem.settings.elite_count)
         began = time.perf_counter()
         state = advance(cost, task.problem, task.state, task.slice_s, task.left_s)
-        progress = slices.Progress(state, spent, time.perf_counter() - began - spent)
+        searched = time.perf_counter() - began - spent
+        known, judge = with_candidates(state.best.actions[None]), self.judges[steps]
+        known |= zip((output.name for output in judge.get_outputs()), judge.run(None, known), strict=True)
+        known |= self.score(known)
+        said = within({name: array for name, array in known.items() if name not in (*fixed, "actions")}, horizon)
+        best = judged(task.goal, state.best, said, search_members)
+        progress = slices.Progress(replace(state, best=best), spent, searched)
         return [slices.pack_progress(progress)[None]]
+
+
+def within(scored: Tensors, horizon: int) -> Tensors:
+    """Of one row's answers about candidates, those within the horizon; readouts have an axis of members before it."""
+    return {name: a[0][:, :, :horizon] if name == "readouts" else a[0][:, :horizon] for name, a in scored.items()}
 
 
 class Together:
@@ -232,29 +278,24 @@ class TritonPythonModel:
         world = json.loads(config["parameters"][CONTRACT_PARAMETER]["string_value"])
         verb = args["model_name"].removeprefix(world["name"] + "_")
         folder = Path(args["model_repository"]) / args["model_version"]
-        block = world["action"]["action_block"]
-        scores = score_files(world, verb, folder)
-        files: dict[int | None, bytes] = {}
-        coarse: dict[int | None, bytes] = {}
-        for key, digest in world["digests"]["engines"].items():
-            if key.startswith(verb + "/"):
-                kind = coarse if key.endswith(COARSE) else files
-                kind[steps_of(key, block)] = verified(folder / key.removeprefix(verb + "/"), digest)
-        if not files:
+        models = read_models(world, verb, folder)
+        if not models.exact:
             raise RuntimeError(f"the contract of world {world['name']} has no engine for model {args['model_name']}")
-        wide = Engine(files, coarse, scores, THREADS)
-        narrow = Engine(files, coarse, scores, 1) if THREADS > 1 else wide
+        if verb == "plan" and models.judge.keys() != models.exact.keys():
+            raise RuntimeError(f"world {world['name']} cannot judge its plans; export it again")
+        wide = Engine(models, THREADS)
+        narrow = Engine(models, 1) if THREADS > 1 else wide
         # What only a calibration knows is left out where there is none, or one of other engines.
         self._outputs = [name for tensor in config["output"] if (name := tensor["name"]) in wide.answers | {"search"}]
         for engine in (wide, narrow):
             engine.warm_up(world["context_length"])
-        self._alone, self._beside = (self._runner(verb, engine, block) for engine in (wide, narrow))
+        self._alone, self._beside = (self._runner(verb, engine, world) for engine in (wide, narrow))
         self._together = Together(self._alone) if verb == "encode" else None
         self._pool = ThreadPoolExecutor(THREADS)
 
-    def _runner(self, verb: str, engine: Engine, action_block: int) -> Run:
+    def _runner(self, verb: str, engine: Engine, world: Mapping[str, Any]) -> Run:
         if verb == "plan":
-            return lambda tensors: engine.search(tensors, action_block)
+            return lambda tensors: engine.search(tensors, world["action"]["action_block"], world["search_members"])
         return lambda tensors: engine.run(tensors, self._outputs)
 
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -307,9 +348,3 @@ def stack(parts: tuple[Array, ...]) -> Array:
     if any(part.shape[1] != width for part in parts):
         parts = tuple(np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part in parts)
     return np.concatenate(parts)
-
-
-def steps_of(key: str, action_block: int) -> int | None:
-    """Environment steps `N` that an engine is unrolled to, from its file's name; None for one that is not."""
-    match = re.search(r"/horizon_(\d+)(_coarse)?\.onnx$", key)
-    return int(match[1]) * action_block if match else None
