@@ -78,7 +78,9 @@ def main() -> None:
     start_frame = env.render()
     with connected(options.server) as client:
         errors = [readout.error for readout in client.world(WORLD).readouts[:2]]
-        plan, path, reached = carry_out(PlanningPolicy(client, WORLD), env, goal_frame, PROTOCOL.budget)
+        plan, path, reached = carry_out(
+            PlanningPolicy(client, WORLD, safe_action=(0, 0)), env, goal_frame, PROTOCOL.budget
+        )
     mpl.use("Agg")
     figure, panels = plt.subplots(1, 4, figsize=(12, 3.2), layout="constrained")
     panel(panels[0], start_frame, "start")

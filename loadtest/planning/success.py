@@ -17,7 +17,11 @@ from loadtest.planning.peer import BLOCK, HORIZON, TwoRoomCost
 
 def served(client: Client, options: PlannerOptions | None = None) -> ServerPolicy:
     """The server as a policy; without options with the world's own planner."""
-    return ServerPolicy(client, WORLD, make=lambda own, world: PlanningPolicy(own, world, planner=options))
+
+    def make(own: Client, world: str) -> PlanningPolicy:
+        return PlanningPolicy(own, world, planner=options, safe_action=(0, 0))
+
+    return ServerPolicy(client, WORLD, make=make)
 
 
 class QuietSolver(CEMSolver):  # type: ignore[misc]

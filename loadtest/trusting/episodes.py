@@ -52,7 +52,7 @@ class Played:
 
 def play(client: Client, change: str, count: int, seed: int) -> list[Played]:
     """Episodes from room to room; the first model steps of each."""
-    rng, policy = np.random.default_rng(seed), PlanningPolicy(client, WORLD)
+    rng, policy = np.random.default_rng(seed), PlanningPolicy(client, WORLD, safe_action=(0, 0))
     return [
         episode(client, policy, change, f"{change} {number}", rng)
         for number in trange(count, desc=f"change: {change}", unit="episode", mininterval=2)
@@ -71,8 +71,10 @@ def episode(client: Client, policy: PlanningPolicy, change: str, name: str, rng:
         for action in actions:
             position = CHANGES[change](position, action[None], door.astype(np.float32))
         before, frame = frame, picture(position)
-        outcomes.append(client.observe(WORLD, frame, policy.last_plan, session=name))  # type: ignore[arg-type]
-        shared = client.observe(WORLD, frame, Acted(before, actions), session=f"all of {change}")
+        acted, plan = Acted(before, actions), policy.last_plan
+        done = plan if plan is not None and plan.status == "ok" else acted  # a refused plan was not executed
+        outcomes.append(client.observe(WORLD, frame, done, session=name))
+        shared = client.observe(WORLD, frame, acted, session=f"all of {change}")
         coverage = shared.coverage or 0.0
     return Played(outcomes, coverage)
 

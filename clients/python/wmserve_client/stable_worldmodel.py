@@ -23,11 +23,16 @@ MAX_CONCURRENT_PLANS = 8
 MakePolicy = Callable[[Client, str], PlanningPolicy]
 
 
+def holding_still(client: Client, world: str) -> PlanningPolicy:
+    """A policy with the world's defaults; where a plan is refused it does nothing for a model step."""
+    return PlanningPolicy(client, world, safe_action=np.zeros(len(client.world(world).action.axes)))
+
+
 class ServerPolicy(BasePolicy):  # type: ignore[misc]  # stable-worldmodel ships no types
     """Acts in each of a pool of environments by asking a server to plan from `pixels` to `goal`."""
 
-    def __init__(self, client: Client, world: str, make: MakePolicy = PlanningPolicy) -> None:
-        """`make(client, world)` is called once for each environment; give it to choose planner or limits."""
+    def __init__(self, client: Client, world: str, make: MakePolicy = holding_still) -> None:
+        """`make(client, world)` is called once for each environment; give it to choose planner, limits or guard."""
         super().__init__()
         self.type = "wmserve"
         self._client = client
