@@ -17,6 +17,7 @@ from matplotlib.patches import Circle
 from numpy.typing import NDArray
 from stable_worldmodel.envs.two_room import TwoRoomEnv
 from wmserve_client import Plan, PlanningPolicy
+from wmserve_client.stable_worldmodel import holding_still
 
 from loadtest.evaluation import protocols
 from loadtest.evaluation.two_room import WORLD, connected
@@ -78,9 +79,7 @@ def main() -> None:
     start_frame = env.render()
     with connected(options.server) as client:
         errors = [readout.error for readout in client.world(WORLD).readouts[:2]]
-        plan, path, reached = carry_out(
-            PlanningPolicy(client, WORLD, safe_action=(0, 0)), env, goal_frame, PROTOCOL.budget
-        )
+        plan, path, reached = carry_out(holding_still(client, WORLD), env, goal_frame, PROTOCOL.budget)
     mpl.use("Agg")
     figure, panels = plt.subplots(1, 4, figsize=(12, 3.2), layout="constrained")
     panel(panels[0], start_frame, "start")
