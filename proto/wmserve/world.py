@@ -206,6 +206,8 @@ class Calibration(Part):
     """Of the latents of single observations: ``exp(-sum p log p)``, p the normalised singular values (RankMe)."""
     smallest_std: Annotated[FiniteFloat, Field(ge=0)]
     """Of these latents' dimensions."""
+    collapsed: str | None = None
+    """Why these latents are no representation of what is seen; such a world is not served. None if they may be one."""
 
     def holds_for(self, digests: Digests) -> bool:
         """Whether it was measured with these engines, and is what it was when it was made."""

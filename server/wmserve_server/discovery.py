@@ -49,6 +49,12 @@ async def discover(client: InferenceServerClient) -> Discovery:
         except (ValueError, ValidationError) as error:
             log.error("world %s is not served: %s", name, error)
             problems.append(f"world {name} has no valid contract")
+            continue
+        calibration = served[name].world.calibration
+        if calibration is not None and calibration.collapsed is not None:
+            log.error("world %s is not served, its encoder has collapsed: %s", name, calibration.collapsed)
+            problems.append(f"world {name} has collapsed: {calibration.collapsed}")
+            del served[name]
     return Discovery(served, tuple(problems))
 
 

@@ -168,6 +168,23 @@ class ActionLimits(Message):
     previous_action: Annotated[Array | None, Field(description="The rate limit starts from this action.")] = None
 
 
+class Constraint(Message):
+    """A box of readouts that a plan is to keep out of, or within, at every step."""
+
+    kind: Literal["keep_out", "keep_in"]
+    readouts: Annotated[
+        dict[str, tuple[FiniteFloat, FiniteFloat]],
+        Field(
+            min_length=1,
+            max_length=64,
+            description="Lowest and highest value of some readouts, in their units; the box is where all are between.",
+        ),
+    ]
+    risk: Annotated[
+        FiniteFloat, Field(gt=0, lt=1, description="Largest probability that it is broken at any step.")
+    ] = 0.1
+
+
 class Guard(Message):
     """Says when a plan is to be refused; the defaults are safe."""
 
@@ -289,6 +306,7 @@ class PlanRequest(Message):
         int | None,
         Field(ge=1, le=MAX_TIMEOUT_MS, description="Return the best plan found by then; at least one iteration runs."),
     ] = None
+    constraints: Annotated[tuple[Constraint, ...], Field(max_length=16)] = ()
     guard: Guard = Guard()
     session: Annotated[
         str, Field(max_length=64, description="As in observe: a session that has seen its world change gets no plan.")
@@ -304,7 +322,7 @@ class PlanTiming(Message):
     total_ms: Annotated[float, Field(description="All of it; what the others leave is waiting and travelling.")]
 
 
-Reason = Literal["observation", "goal", "disagreement", "held_out_gap", "radius", "changed"]
+Reason = Literal["observation", "goal", "disagreement", "held_out_gap", "radius", "changed", "constraint"]
 
 
 class PlanResponse(Message):
@@ -318,7 +336,7 @@ class PlanResponse(Message):
         Field(
             description="`observation`, `goal`: unlike the calibration's frames. `disagreement`: of the members, too "
             "high. `held_out_gap`: too wide. `radius`: over the tolerance within the steps to be executed. `changed`: "
-            "the session's world."
+            "the session's world. `constraint`: broken with more than its risk."
         ),
     ] = ()
     actions: Annotated[
@@ -338,6 +356,10 @@ class PlanResponse(Message):
     timing: PlanTiming
     digests: Digests
     decision_id: Annotated[str, Field(description="Handle of this plan, for observe.")]
+    constraint_probability: Annotated[
+        tuple[float, ...],
+        Field(description="Probability that each constraint is broken, by all members and the readouts' errors."),
+    ] = ()
     held_out_gap: Annotated[
         float | None,
         Field(
@@ -368,7 +390,11 @@ class PlanResponse(Message):
         ),
     ] = None
     ood_p_value: Annotated[
-        float | None, Field(description="How many of the calibration's plans scored as high or higher, 0 to 1.")
+        float | None,
+        Field(
+            description="How many of the calibration's plans scored as high or higher, or of its trajectories, 0 to 1: "
+            "the fewer."
+        ),
     ] = None
     trusted_horizon: Annotated[
         int | None, Field(description="Model steps up to which every radius is within the tolerance.")

@@ -160,12 +160,13 @@ class Metrics:
         self.outcomes.labels(world, str(steps), covered).inc()
         self.changed.labels(world).inc(changed)
 
-    def observe_judgement(
-        self, world: str, gap_p_value: float | None, reasons: Iterable[str], decision_id: str
-    ) -> None:
-        """Record how a plan was judged."""
-        if gap_p_value is not None:
-            self.held_out_gap.labels(world).observe(gap_p_value, exemplar(decision_id))
+    def observe_gap(self, world: str, p_value: float | None, decision_id: str) -> None:
+        """Record by how much members differed about a plan, if that can be held against others."""
+        if p_value is not None:
+            self.held_out_gap.labels(world).observe(p_value, exemplar(decision_id))
+
+    def observe_refusal(self, world: str, reasons: Iterable[str]) -> None:
+        """Record why a plan was refused."""
         for reason in reasons:
             self.refusals.labels(world, reason).inc()
 

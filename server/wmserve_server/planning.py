@@ -69,7 +69,13 @@ def resolve(request: PlanRequest, world: World, started: float) -> Asked:
     return Asked(
         world,
         problem,
-        GoalCost(metric.final_weight, metric.path_weight, readouts, default.penalty if penalty is None else penalty),
+        GoalCost(
+            metric.final_weight,
+            metric.path_weight,
+            readouts,
+            default.penalty if penalty is None else penalty,
+            validation.constraints(request.constraints, world),
+        ),
         begin(problem, warm_start(asked, shape, world)),
         None if request.deadline_ms is None else started + request.deadline_ms / 1000,
         trust.guarded(world, guard.level, guard.tolerance, guard.refusal_level, horizon),

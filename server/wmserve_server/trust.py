@@ -173,7 +173,11 @@ def of_plan(
     planned, horizon = asked.planned, len(expected_error)
     radius = expected_error * np.array(asked.level.radius[:horizon], np.float32)
     ood = unlikeness(world.calibration, disagreement[None])
-    ood_p_value = float(p_values(planned.rollout_ood, ood, planned.plans)[0])
+    # Unusual among plans or among logs: executed plans may themselves have gone where no log had.
+    ood_p_value = min(
+        float(p_values(planned.rollout_ood, ood, planned.plans)[0]),
+        float(p_values(world.calibration.quantiles.rollout_ood, ood, world.calibration.trajectories)[0]),
+    )
     gap_p_value = None
     if held_out_gap is not None and planned.held_out_gap is not None:
         gap_p_value = float(p_values(planned.held_out_gap, np.array(held_out_gap), planned.plans))

@@ -4,6 +4,8 @@ Every check names the field and the bound. What passes is what the engines take:
 finite, of the right rank, within bounds.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from wmserve.world import World
 
@@ -11,10 +13,13 @@ from wmserve_server.backend import Floats, Frames
 from wmserve_server.errors import InvalidArgument, PayloadTooLarge, Unfinite
 from wmserve_server.images import check_size, decode
 from wmserve_server.json_arrays import AnyArray
-from wmserve_server.messages import ActionLimits, Observations
+from wmserve_server.messages import ActionLimits, Constraint, Observations
 from wmserve_server.planner import Limits
+from wmserve_server.planner.constraints import Box
 from wmserve_server.planner.goal import ReadoutGoal
 
+NORMAL_LEVEL, NORMAL_RADIUS = 0.9, 1.645
+"""Nine in ten of a normal distribution are within so many standard deviations."""
 BOUND_SLACK = 1e-5
 """Part of an axis' range by which float32 rounding may overstep a bound."""
 
@@ -128,6 +133,35 @@ def limits(asked: ActionLimits, world: World) -> Limits:
         previous = within_bounds(floats(asked.previous_action, width, "limits.previous_action"), world, "limits")
         previous = np.clip(previous, low, high)
     return Limits(low, high, rate, previous)
+
+
+def constraints(asked: Sequence[Constraint], world: World) -> tuple[Box, ...]:
+    """Look the named readouts up in the world; their errors are its own, and those of plans where it knows them."""
+    names = [readout.name for readout in world.readouts]
+    found = []
+    for number, one in enumerate(asked):
+        field = f"constraints.{number}.readouts"
+        for name, (low, high) in one.readouts.items():
+            if name not in names:
+                raise InvalidArgument(f"unknown; world {world.name} has {', '.join(names) or 'none'}", field=field)
+            if low >= high:
+                raise InvalidArgument(f"{name}: low must be under high", field=field)
+        columns = tuple(names.index(name) for name in one.readouts)
+        low_bounds, high_bounds = np.array(list(one.readouts.values()), np.float32).T
+        errors = np.array([max(world.readouts[column].error, 1e-6) for column in columns], np.float32)
+        keep_out = one.kind == "keep_out"
+        found.append(Box(columns, low_bounds, high_bounds, keep_out, one.risk, errors, planned_errors(world, columns)))
+    return tuple(found)
+
+
+def planned_errors(world: World, columns: tuple[int, ...]) -> Floats | None:
+    """Standard deviations `[H, K]` of predicted readouts' errors in plans, per latent unit of expected error."""
+    planned = None if world.calibration is None else world.calibration.planned
+    levels = () if planned is None else [level for level in planned.levels if level.level == NORMAL_LEVEL]
+    if not levels or not levels[0].readout_radius:
+        return None
+    factors = np.array(levels[0].readout_radius, np.float32).reshape(-1, len(world.readouts))
+    return factors[:, columns] / np.float32(NORMAL_RADIUS)
 
 
 def readout_goal(values: dict[str, float], world: World) -> ReadoutGoal:

@@ -30,6 +30,7 @@ PLAN_NUMBERS = (
     "held_out_gap_p_value",
     "observation_p_value",
     "goal_p_value",
+    "constraint_probability",
 )
 
 
@@ -110,6 +111,13 @@ def limits(message: pb.ActionLimits) -> dict[str, Any]:
     return {name: list(values) for name in message.DESCRIPTOR.fields_by_name if (values := getattr(message, name))}
 
 
+def constraint(message: pb.Constraint) -> dict[str, Any]:
+    """A constraint; a risk of 0 is the default's."""
+    kind = pb.ConstraintKind.Name(message.kind).removeprefix("CONSTRAINT_KIND_").lower()
+    bounds = {name: (interval.low, interval.high) for name, interval in message.readouts.items()}
+    return present({"kind": kind, "readouts": bounds, "risk": message.risk or None})
+
+
 def guard(message: pb.Guard) -> dict[str, Any]:
     """What makes a plan be refused; what is 0 or unset is the default."""
     return present(
@@ -163,6 +171,7 @@ def plan_request(message: pb.PlanRequest) -> m.PlanRequest:
             "planner": planner(message.planner),
             "limits": limits(message.limits),
             "deadline_ms": message.deadline_ms or None,
+            "constraints": tuple(constraint(one) for one in message.constraints),
             "guard": guard(message.guard),
             "session": message.session,
         },

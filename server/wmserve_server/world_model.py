@@ -25,7 +25,7 @@ from wmserve_server.json_arrays import AnyArray
 from wmserve_server.latents import LatentsStore
 from wmserve_server.metrics import Metrics
 from wmserve_server.planner import State
-from wmserve_server.planner.judging import EXPECTED_ERROR, HELD_OUT_GAP
+from wmserve_server.planner.judging import BROKEN, EXPECTED_ERROR, HELD_OUT_GAP
 from wmserve_server.planner.slices import Progress
 from wmserve_server.planning import Asked
 from wmserve_server.trust import Confidence
@@ -279,19 +279,22 @@ class WorldModel:
     ) -> dict[str, Any]:
         """Whether a plan may be executed and how far it may be trusted, as fields of an answer."""
         gap = float(details[HELD_OUT_GAP][0]) if HELD_OUT_GAP in details else None
+        probabilities = tuple(details[BROKEN].tolist()) if BROKEN in details else ()
+        known = {"held_out_gap": gap, "constraint_probability": probabilities}
+        reasons = ["constraint"] if broken(asked, probabilities) else []
         calibration, expected = world.calibration, details.get(EXPECTED_ERROR)
         if calibration is None or asked.guarded is None or expected is None:
-            return {"status": "ok", "held_out_gap": gap}
+            return known | {"status": "refused" if reasons else "ok", "reasons": reasons}
         strange = {name: strangest(asked.guarded.planned, seen) for name, seen in frames.items()}
         # Goals in readouts are measured in other units than those that the gap was calibrated in.
         comparable = gap if request.goal.readouts is None else None
         found = trust.of_plan(world, asked.guarded, expected, details["disagreement"], comparable, strange)
-        changed = self._watches.changed(world.name, calibration.digest, request.session)
-        reasons = (*found.reasons, "changed") if changed else found.reasons
-        return {
+        reasons += found.reasons
+        if self._watches.changed(world.name, calibration.digest, request.session):
+            reasons.append("changed")
+        return known | {
             "status": "refused" if reasons else "ok",
-            "reasons": reasons,
-            "held_out_gap": gap,
+            "reasons": tuple(reasons),
             "calibrated": True,
             "level": asked.guarded.level.level,
             "radius": found.radius,
@@ -349,7 +352,8 @@ class WorldModel:
             self._metrics.observe_trust("plan", world.name, judgement["radius"][None], horizon)
             self._metrics.observe_p_values("plan", world.name, np.array([judgement["ood_p_value"]]))
             gap = judgement["held_out_gap_p_value"]
-            self._metrics.observe_judgement(world.name, gap, judgement["reasons"], decision_id)
+            self._metrics.observe_gap(world.name, gap, decision_id)
+        self._metrics.observe_refusal(world.name, judgement["reasons"])
         self._metrics.plan_iterations.labels(world.name, algorithm).observe(state.iterations)
         self._metrics.plan_stops.labels(world.name, state.stop_reason.value).inc()
 
@@ -384,6 +388,12 @@ def timing(started: float, encoded: float, spent: Progress) -> m.PlanTiming:
         search_ms=spent.search_s * 1000,
         total_ms=(perf_counter() - started) * 1000,
     )
+
+
+def broken(asked: Asked, probabilities: tuple[float, ...]) -> bool:
+    """Whether a constraint is broken with more than its risk."""
+    boxes = asked.goal.constraints
+    return any(found > box.risk for found, box in zip(probabilities, boxes, strict=True))
 
 
 def strangest(planned: Planned, seen: Seen) -> float | None:

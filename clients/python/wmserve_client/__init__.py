@@ -16,7 +16,7 @@ from wmserve_client.errors import (
     WmserveError,
 )
 from wmserve_client.policy import PlanningPolicy
-from wmserve_client.requests import Acted, ActionLimits, Context, Guard, PlannerOptions
+from wmserve_client.requests import Acted, ActionLimits, Constraint, Context, Guard, PlannerOptions
 from wmserve_client.results import Encoded, Observed, Plan, Rollout, World
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "AsyncClient",
     "BackendFault",
     "Client",
+    "Constraint",
     "Context",
     "DeadlineExceeded",
     "Encoded",

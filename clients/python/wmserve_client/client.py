@@ -6,7 +6,7 @@ deadline; what the server refused is not tried again.
 """
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,7 +17,7 @@ from wmserve.v1 import world_model_pb2_grpc as pb_grpc
 
 from wmserve_client import requests, results
 from wmserve_client.errors import from_rpc
-from wmserve_client.requests import Acted, ActionLimits, Context, Frames, Guard, PlannerOptions, Source
+from wmserve_client.requests import Acted, ActionLimits, Constraint, Context, Frames, Guard, PlannerOptions, Source
 from wmserve_client.results import Encoded, Observed, Plan, Rollout, World
 
 DEFAULT_ADDRESS = "localhost:8081"
@@ -96,6 +96,7 @@ class Client:
         planner: PlannerOptions | None = None,
         limits: ActionLimits | None = None,
         deadline_ms: int | None = None,
+        constraints: Sequence[Constraint] = (),
         guard: Guard | None = None,
         session: str = "",
         timeout_s: float | None = None,
@@ -105,7 +106,7 @@ class Client:
         Where the world is calibrated for plans, the `guard` decides whether the plan is refused, for a `session` that
         has seen its world change also that.
         """
-        request = requests.plan(world, context, goal, planner, limits, deadline_ms, guard, session)
+        request = requests.plan(world, context, goal, planner, limits, deadline_ms, constraints, guard, session)
         return results.plan(self._call(self._stub.Plan, request, timeout_s))
 
     def observe(
@@ -196,6 +197,7 @@ class AsyncClient:
         planner: PlannerOptions | None = None,
         limits: ActionLimits | None = None,
         deadline_ms: int | None = None,
+        constraints: Sequence[Constraint] = (),
         guard: Guard | None = None,
         session: str = "",
         timeout_s: float | None = None,
@@ -205,7 +207,7 @@ class AsyncClient:
         Where the world is calibrated for plans, the `guard` decides whether the plan is refused, for a `session` that
         has seen its world change also that.
         """
-        request = requests.plan(world, context, goal, planner, limits, deadline_ms, guard, session)
+        request = requests.plan(world, context, goal, planner, limits, deadline_ms, constraints, guard, session)
         return results.plan(await self._call(self._stub.Plan, request, timeout_s))
 
     async def observe(

@@ -4,7 +4,7 @@ observe -> (plan, when the last one is used up) -> next action; a safe action in
 """
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from wmserve_client.client import Client
 from wmserve_client.errors import PlanRefusedError
-from wmserve_client.requests import ActionLimits, Frames, Guard, PlannerOptions, Source
+from wmserve_client.requests import ActionLimits, Constraint, Frames, Guard, PlannerOptions, Source
 from wmserve_client.results import Floats, Plan
 
 
@@ -34,6 +34,7 @@ class PlanningPolicy:
         planner: PlannerOptions | None = None,
         limits: ActionLimits | None = None,
         receding_horizon: int | None = None,
+        constraints: Sequence[Constraint] = (),
         guard: Guard | None = None,
         safe_action: ArrayLike | None = None,
     ) -> None:
@@ -42,6 +43,7 @@ class PlanningPolicy:
         self._world = world
         self._planner = planner or PlannerOptions()
         self._limits = limits
+        self._constraints = constraints
         self._guard = guard
         self._safe_action = None if safe_action is None else np.asarray(safe_action, np.float32)
         self._block = contract.action.action_block
@@ -71,7 +73,13 @@ class PlanningPolicy:
             left = last.actions[self._executed :]
             options = replace(options, warm_start=left) if len(left) else options
         plan = self._client.plan(
-            self._world, observation, self._goal, planner=options, limits=self._limits, guard=self._guard
+            self._world,
+            observation,
+            self._goal,
+            planner=options,
+            limits=self._limits,
+            constraints=self._constraints,
+            guard=self._guard,
         )
         # The goal has been encoded now; its handle spares the server doing so again.
         self._goal = plan.goal_latents_id or self._goal

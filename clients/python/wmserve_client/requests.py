@@ -72,6 +72,18 @@ class ActionLimits:
 
 
 @dataclass(frozen=True)
+class Constraint:
+    """A box of readouts that a plan is to keep out of, or within, at every step."""
+
+    kind: str
+    """``keep_out`` or ``keep_in``."""
+    readouts: Mapping[str, tuple[float, float]]
+    """Lowest and highest value of some readouts, in their units; the box is where all are between."""
+    risk: float | None = None
+    """Largest probability that it is broken at any step."""
+
+
+@dataclass(frozen=True)
 class Guard:
     """Says when a plan is to be refused; None takes the default, which is safe."""
 
@@ -139,6 +151,12 @@ def limits(given: ActionLimits | None) -> pb.ActionLimits:
     return pb.ActionLimits(**({} if given is None else {k: v for k, v in vars(given).items() if v is not None}))
 
 
+def constraint(given: Constraint) -> pb.Constraint:
+    """A constraint as a message."""
+    bounds = {name: pb.Interval(low=low, high=high) for name, (low, high) in given.readouts.items()}
+    return pb.Constraint(kind=f"CONSTRAINT_KIND_{given.kind.upper()}", readouts=bounds, risk=given.risk or 0)
+
+
 def encode(world: str, frames: Frames, return_latents: bool) -> pb.EncodeRequest:
     """A request to encode."""
     return pb.EncodeRequest(world=world, observations=observations(frames), return_latents=return_latents)
@@ -193,6 +211,7 @@ def plan(
     options: PlannerOptions | None,
     action_limits: ActionLimits | None,
     deadline_ms: int | None,
+    constraints: Sequence[Constraint],
     guard: Guard | None,
     session: str,
 ) -> pb.PlanRequest:
@@ -204,6 +223,7 @@ def plan(
         planner=planner(options),
         limits=limits(action_limits),
         deadline_ms=deadline_ms or 0,
+        constraints=[constraint(one) for one in constraints],
         guard=pb.Guard(**({} if guard is None else {k: v for k, v in vars(guard).items() if v is not None})),
         session=session,
     )

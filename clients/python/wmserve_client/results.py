@@ -119,7 +119,8 @@ class Plan:
     status: str
     """``ok`` or ``refused``: then it is not to be executed."""
     reasons: tuple[str, ...]
-    """Why it is refused: ``observation``, ``goal``, ``disagreement``, ``held_out_gap``, ``radius``, ``changed``."""
+    """Why it is refused: ``observation``, ``goal``, ``disagreement``, ``held_out_gap``, ``radius``, ``changed``,
+    ``constraint``."""
     actions: Floats | None
     """`[N, A]`, environment units; None where the plan is refused, unless asked for."""
     cost: float
@@ -143,6 +144,8 @@ class Plan:
     """What answered: digest of the checkpoint, and of each engine by its name."""
     decision_id: str
     """Handle of this plan, for `observe`."""
+    constraint_probability: tuple[float, ...]
+    """Probability that each constraint is broken, by all members and the readouts' errors."""
     held_out_gap: float | None
     """Goal cost by the members that the search did not ask less that by those it asked; None where it asks all."""
     calibrated: bool
@@ -158,7 +161,7 @@ class Plan:
     ood: float | None
     """Largest disagreement of a step, over what nine in ten of the calibration's trajectories keep within."""
     ood_p_value: float | None
-    """How many of the calibration's plans scored as high or higher, 0 to 1."""
+    """How many of the calibration's plans scored as high or higher, or of its trajectories, 0 to 1: the fewer."""
     trusted_horizon: int | None
     """Model steps up to which every radius is within the tolerance."""
     held_out_gap_p_value: float | None
@@ -252,6 +255,7 @@ def plan(message: pb.PlanResponse) -> Plan:
         timing=Timing(spent.encode_ms, spent.cost_ms, spent.search_ms, spent.total_ms),
         digests={"checkpoint": message.digests.checkpoint, **message.digests.engines},
         decision_id=message.decision_id,
+        constraint_probability=tuple(message.constraint_probability),
         held_out_gap=number("held_out_gap"),
         calibrated=message.calibrated,
         level=message.level if message.calibrated else None,

@@ -11,11 +11,11 @@ from wmserve_export import repository
 from wmserve_export.calibration import trajectories
 from wmserve_export.calibration.calibrate import calibrate_world
 
-UNUSABLE = 2
+COLLAPSED, UNUSABLE = 1, 2
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Calibrate; 0 when the calibration is in place, 2 when world or trajectories do not fit."""
+    """Calibrate; 0 when it is in place, 1 when it says that the encoder has collapsed, 2 when it cannot be made."""
     options = parser().parse_args(argv)
     try:
         world = repository.read(options.repository, options.world)
@@ -33,6 +33,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"cannot calibrate: {error}", file=sys.stderr)
         return UNUSABLE
     print(summary(world, calibration))
+    if calibration.collapsed is not None:
+        print(f"it will not be served: its encoder has collapsed, {calibration.collapsed}", file=sys.stderr)
+        return COLLAPSED
     return 0
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from wmserve.statistics import effective_rank
+from wmserve.statistics import collapse, effective_rank
 from wmserve.world import Calibration, Quantiles, World
 
 from wmserve_export import repository
@@ -111,6 +111,7 @@ def put_together(
         ),
         effective_rank=effective_rank(start),
         smallest_std=float(start.std(axis=0).min()),
+        collapsed=collapse(start[np.unique(held_out.frame, return_index=True)[1]]),
     )
     if executed is not None:
         found = found.model_copy(update={"planned": plans.calibrated(executed, found)})

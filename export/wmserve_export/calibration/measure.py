@@ -31,6 +31,8 @@ class Measured:
     """`[M, T, D]`."""
     features: Floats
     """`[M, F]`, of the last context frame."""
+    frame: NDArray[np.int64]
+    """`[M]`: equal for equal such frames."""
     actions: Floats
     """`[M, N, A]`."""
     latents: Floats
@@ -102,6 +104,7 @@ class Engines:
                 Measured(
                     context=inputs["context"][None],
                     features=seen["features"][first - 1][None],
+                    frame=np.array([hash(trajectory.observations[first - 1].tobytes())]),
                     actions=inputs["actions"][None],
                     latents=answer["latents"][None],
                     disagreement=answer["disagreement"][None],

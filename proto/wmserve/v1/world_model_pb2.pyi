@@ -17,6 +17,12 @@ class DataType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DATA_TYPE_FLOAT32: _ClassVar[DataType]
     DATA_TYPE_FLOAT64: _ClassVar[DataType]
 
+class ConstraintKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CONSTRAINT_KIND_UNSPECIFIED: _ClassVar[ConstraintKind]
+    CONSTRAINT_KIND_KEEP_OUT: _ClassVar[ConstraintKind]
+    CONSTRAINT_KIND_KEEP_IN: _ClassVar[ConstraintKind]
+
 class PlanStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     PLAN_STATUS_UNSPECIFIED: _ClassVar[PlanStatus]
@@ -36,6 +42,9 @@ DATA_TYPE_INT64: DataType
 DATA_TYPE_FLOAT16: DataType
 DATA_TYPE_FLOAT32: DataType
 DATA_TYPE_FLOAT64: DataType
+CONSTRAINT_KIND_UNSPECIFIED: ConstraintKind
+CONSTRAINT_KIND_KEEP_OUT: ConstraintKind
+CONSTRAINT_KIND_KEEP_IN: ConstraintKind
 PLAN_STATUS_UNSPECIFIED: PlanStatus
 PLAN_STATUS_OK: PlanStatus
 PLAN_STATUS_REFUSED: PlanStatus
@@ -229,6 +238,31 @@ class ActionLimits(_message.Message):
     previous_action: _containers.RepeatedScalarFieldContainer[float]
     def __init__(self, low: _Optional[_Iterable[float]] = ..., high: _Optional[_Iterable[float]] = ..., max_rate: _Optional[_Iterable[float]] = ..., previous_action: _Optional[_Iterable[float]] = ...) -> None: ...
 
+class Constraint(_message.Message):
+    __slots__ = ("kind", "readouts", "risk")
+    class ReadoutsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Interval
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Interval, _Mapping]] = ...) -> None: ...
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    READOUTS_FIELD_NUMBER: _ClassVar[int]
+    RISK_FIELD_NUMBER: _ClassVar[int]
+    kind: ConstraintKind
+    readouts: _containers.MessageMap[str, Interval]
+    risk: float
+    def __init__(self, kind: _Optional[_Union[ConstraintKind, str]] = ..., readouts: _Optional[_Mapping[str, Interval]] = ..., risk: _Optional[float] = ...) -> None: ...
+
+class Interval(_message.Message):
+    __slots__ = ("low", "high")
+    LOW_FIELD_NUMBER: _ClassVar[int]
+    HIGH_FIELD_NUMBER: _ClassVar[int]
+    low: float
+    high: float
+    def __init__(self, low: _Optional[float] = ..., high: _Optional[float] = ...) -> None: ...
+
 class Guard(_message.Message):
     __slots__ = ("level", "tolerance", "penalty", "refusal_level", "return_refused")
     LEVEL_FIELD_NUMBER: _ClassVar[int]
@@ -244,7 +278,7 @@ class Guard(_message.Message):
     def __init__(self, level: _Optional[float] = ..., tolerance: _Optional[float] = ..., penalty: _Optional[float] = ..., refusal_level: _Optional[float] = ..., return_refused: bool = ...) -> None: ...
 
 class PlanRequest(_message.Message):
-    __slots__ = ("world", "context", "goal", "planner", "limits", "deadline_ms", "guard", "session")
+    __slots__ = ("world", "context", "goal", "planner", "limits", "deadline_ms", "guard", "session", "constraints")
     WORLD_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     GOAL_FIELD_NUMBER: _ClassVar[int]
@@ -253,6 +287,7 @@ class PlanRequest(_message.Message):
     DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
     GUARD_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
+    CONSTRAINTS_FIELD_NUMBER: _ClassVar[int]
     world: str
     context: Context
     goal: Goal
@@ -261,7 +296,8 @@ class PlanRequest(_message.Message):
     deadline_ms: int
     guard: Guard
     session: str
-    def __init__(self, world: _Optional[str] = ..., context: _Optional[_Union[Context, _Mapping]] = ..., goal: _Optional[_Union[Goal, _Mapping]] = ..., planner: _Optional[_Union[PlannerOptions, _Mapping]] = ..., limits: _Optional[_Union[ActionLimits, _Mapping]] = ..., deadline_ms: _Optional[int] = ..., guard: _Optional[_Union[Guard, _Mapping]] = ..., session: _Optional[str] = ...) -> None: ...
+    constraints: _containers.RepeatedCompositeFieldContainer[Constraint]
+    def __init__(self, world: _Optional[str] = ..., context: _Optional[_Union[Context, _Mapping]] = ..., goal: _Optional[_Union[Goal, _Mapping]] = ..., planner: _Optional[_Union[PlannerOptions, _Mapping]] = ..., limits: _Optional[_Union[ActionLimits, _Mapping]] = ..., deadline_ms: _Optional[int] = ..., guard: _Optional[_Union[Guard, _Mapping]] = ..., session: _Optional[str] = ..., constraints: _Optional[_Iterable[_Union[Constraint, _Mapping]]] = ...) -> None: ...
 
 class PlanTiming(_message.Message):
     __slots__ = ("encode_ms", "cost_ms", "search_ms", "total_ms")
@@ -276,7 +312,7 @@ class PlanTiming(_message.Message):
     def __init__(self, encode_ms: _Optional[float] = ..., cost_ms: _Optional[float] = ..., search_ms: _Optional[float] = ..., total_ms: _Optional[float] = ...) -> None: ...
 
 class PlanResponse(_message.Message):
-    __slots__ = ("actions", "cost", "cost_per_iteration", "iterations", "stop_reason", "readouts", "disagreement", "goal_distance", "seed", "latents_id", "goal_latents_id", "timing", "digests", "decision_id", "status", "reasons", "held_out_gap", "calibrated", "level", "radius", "joint_radius", "readout_radius", "ood", "ood_p_value", "trusted_horizon", "held_out_gap_p_value", "observation_p_value", "goal_p_value")
+    __slots__ = ("actions", "cost", "cost_per_iteration", "iterations", "stop_reason", "readouts", "disagreement", "goal_distance", "seed", "latents_id", "goal_latents_id", "timing", "digests", "decision_id", "status", "reasons", "held_out_gap", "calibrated", "level", "radius", "joint_radius", "readout_radius", "ood", "ood_p_value", "trusted_horizon", "held_out_gap_p_value", "observation_p_value", "goal_p_value", "constraint_probability")
     ACTIONS_FIELD_NUMBER: _ClassVar[int]
     COST_FIELD_NUMBER: _ClassVar[int]
     COST_PER_ITERATION_FIELD_NUMBER: _ClassVar[int]
@@ -305,6 +341,7 @@ class PlanResponse(_message.Message):
     HELD_OUT_GAP_P_VALUE_FIELD_NUMBER: _ClassVar[int]
     OBSERVATION_P_VALUE_FIELD_NUMBER: _ClassVar[int]
     GOAL_P_VALUE_FIELD_NUMBER: _ClassVar[int]
+    CONSTRAINT_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
     actions: Tensor
     cost: float
     cost_per_iteration: _containers.RepeatedScalarFieldContainer[float]
@@ -333,7 +370,8 @@ class PlanResponse(_message.Message):
     held_out_gap_p_value: float
     observation_p_value: float
     goal_p_value: float
-    def __init__(self, actions: _Optional[_Union[Tensor, _Mapping]] = ..., cost: _Optional[float] = ..., cost_per_iteration: _Optional[_Iterable[float]] = ..., iterations: _Optional[int] = ..., stop_reason: _Optional[_Union[StopReason, str]] = ..., readouts: _Optional[_Union[Tensor, _Mapping]] = ..., disagreement: _Optional[_Union[Tensor, _Mapping]] = ..., goal_distance: _Optional[_Union[Tensor, _Mapping]] = ..., seed: _Optional[int] = ..., latents_id: _Optional[str] = ..., goal_latents_id: _Optional[str] = ..., timing: _Optional[_Union[PlanTiming, _Mapping]] = ..., digests: _Optional[_Union[Digests, _Mapping]] = ..., decision_id: _Optional[str] = ..., status: _Optional[_Union[PlanStatus, str]] = ..., reasons: _Optional[_Iterable[str]] = ..., held_out_gap: _Optional[float] = ..., calibrated: bool = ..., level: _Optional[float] = ..., radius: _Optional[_Union[Tensor, _Mapping]] = ..., joint_radius: _Optional[_Union[Tensor, _Mapping]] = ..., readout_radius: _Optional[_Union[Tensor, _Mapping]] = ..., ood: _Optional[float] = ..., ood_p_value: _Optional[float] = ..., trusted_horizon: _Optional[int] = ..., held_out_gap_p_value: _Optional[float] = ..., observation_p_value: _Optional[float] = ..., goal_p_value: _Optional[float] = ...) -> None: ...
+    constraint_probability: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, actions: _Optional[_Union[Tensor, _Mapping]] = ..., cost: _Optional[float] = ..., cost_per_iteration: _Optional[_Iterable[float]] = ..., iterations: _Optional[int] = ..., stop_reason: _Optional[_Union[StopReason, str]] = ..., readouts: _Optional[_Union[Tensor, _Mapping]] = ..., disagreement: _Optional[_Union[Tensor, _Mapping]] = ..., goal_distance: _Optional[_Union[Tensor, _Mapping]] = ..., seed: _Optional[int] = ..., latents_id: _Optional[str] = ..., goal_latents_id: _Optional[str] = ..., timing: _Optional[_Union[PlanTiming, _Mapping]] = ..., digests: _Optional[_Union[Digests, _Mapping]] = ..., decision_id: _Optional[str] = ..., status: _Optional[_Union[PlanStatus, str]] = ..., reasons: _Optional[_Iterable[str]] = ..., held_out_gap: _Optional[float] = ..., calibrated: bool = ..., level: _Optional[float] = ..., radius: _Optional[_Union[Tensor, _Mapping]] = ..., joint_radius: _Optional[_Union[Tensor, _Mapping]] = ..., readout_radius: _Optional[_Union[Tensor, _Mapping]] = ..., ood: _Optional[float] = ..., ood_p_value: _Optional[float] = ..., trusted_horizon: _Optional[int] = ..., held_out_gap_p_value: _Optional[float] = ..., observation_p_value: _Optional[float] = ..., goal_p_value: _Optional[float] = ..., constraint_probability: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class Acted(_message.Message):
     __slots__ = ("context", "actions")
@@ -444,7 +482,7 @@ class World(_message.Message):
     def __init__(self, contract_version: _Optional[int] = ..., name: _Optional[str] = ..., family: _Optional[str] = ..., description: _Optional[str] = ..., observation: _Optional[_Union[ObservationSpec, _Mapping]] = ..., action: _Optional[_Union[ActionSpec, _Mapping]] = ..., context_length: _Optional[int] = ..., latent_shape: _Optional[_Iterable[int]] = ..., ensemble_size: _Optional[int] = ..., horizon_limit: _Optional[int] = ..., engine_horizons: _Optional[_Iterable[int]] = ..., candidate_limit: _Optional[int] = ..., plan_budget: _Optional[int] = ..., readouts: _Optional[_Iterable[_Union[Readout, _Mapping]]] = ..., goal_metric: _Optional[_Union[GoalMetric, _Mapping]] = ..., planner: _Optional[_Union[PlannerDefaults, _Mapping]] = ..., digests: _Optional[_Union[Digests, _Mapping]] = ..., plan_precision: _Optional[str] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ..., search_members: _Optional[int] = ...) -> None: ...
 
 class Calibration(_message.Message):
-    __slots__ = ("digest", "engines", "files", "created", "trajectories", "tolerance", "levels", "disagreement_scale", "quantiles", "effective_rank", "smallest_std", "planned")
+    __slots__ = ("digest", "engines", "files", "created", "trajectories", "tolerance", "levels", "disagreement_scale", "quantiles", "effective_rank", "smallest_std", "planned", "collapsed")
     class EnginesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -471,6 +509,7 @@ class Calibration(_message.Message):
     EFFECTIVE_RANK_FIELD_NUMBER: _ClassVar[int]
     SMALLEST_STD_FIELD_NUMBER: _ClassVar[int]
     PLANNED_FIELD_NUMBER: _ClassVar[int]
+    COLLAPSED_FIELD_NUMBER: _ClassVar[int]
     digest: str
     engines: _containers.ScalarMap[str, str]
     files: _containers.ScalarMap[str, str]
@@ -483,7 +522,8 @@ class Calibration(_message.Message):
     effective_rank: float
     smallest_std: float
     planned: CalibrationPlanned
-    def __init__(self, digest: _Optional[str] = ..., engines: _Optional[_Mapping[str, str]] = ..., files: _Optional[_Mapping[str, str]] = ..., created: _Optional[str] = ..., trajectories: _Optional[int] = ..., tolerance: _Optional[float] = ..., levels: _Optional[_Iterable[_Union[CalibrationLevel, _Mapping]]] = ..., disagreement_scale: _Optional[_Iterable[float]] = ..., quantiles: _Optional[_Union[CalibrationQuantiles, _Mapping]] = ..., effective_rank: _Optional[float] = ..., smallest_std: _Optional[float] = ..., planned: _Optional[_Union[CalibrationPlanned, _Mapping]] = ...) -> None: ...
+    collapsed: str
+    def __init__(self, digest: _Optional[str] = ..., engines: _Optional[_Mapping[str, str]] = ..., files: _Optional[_Mapping[str, str]] = ..., created: _Optional[str] = ..., trajectories: _Optional[int] = ..., tolerance: _Optional[float] = ..., levels: _Optional[_Iterable[_Union[CalibrationLevel, _Mapping]]] = ..., disagreement_scale: _Optional[_Iterable[float]] = ..., quantiles: _Optional[_Union[CalibrationQuantiles, _Mapping]] = ..., effective_rank: _Optional[float] = ..., smallest_std: _Optional[float] = ..., planned: _Optional[_Union[CalibrationPlanned, _Mapping]] = ..., collapsed: _Optional[str] = ...) -> None: ...
 
 class CalibrationPlanned(_message.Message):
     __slots__ = ("plans", "levels", "ood", "rollout_ood", "held_out_gap")

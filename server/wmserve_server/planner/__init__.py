@@ -6,6 +6,7 @@ search(cost, problem)
   |- search     the loop: iterations, deadline, convergence; keeps the best plan seen; can be interrupted and resumed
   |- rescoring  two cost functions as one: a coarse one for all, the exact one for the best
   |- goal       the cost function of a world: what its cost engine says, added up
+  |- constraints what of it is forbidden, and how likely it is broken
   |- judging    what is found, judged by what the search did not ask
   `- slices     a search that is under way, as bytes: how it travels to the engines and back
 

@@ -1,6 +1,7 @@
 """Adds up what the cost engine says of candidates into the one number that a search minimises.
 
-Two parts: how far from the goal a candidate leads, and what it costs that members of the ensemble disagree about it.
+Three parts: how far from the goal a candidate leads, what it costs that members of the ensemble disagree about it, and
+what it costs to break constraints.
 
 Two goals, one sum: latents are held against the world's goal metric, computed in the engine; readout targets are
 held against the expected readouts here, in a straight line, each in parts of its range. Both give a distance per
@@ -12,6 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from . import constraints
+from .constraints import Box
 
 Floats = NDArray[np.float32]
 GOAL_DISTANCE, READOUTS, DISAGREEMENT = "goal_distance", "readouts", "disagreement"
@@ -39,6 +43,7 @@ class GoalCost:
     path_weight: float
     readouts: ReadoutGoal | None = None
     penalty: float = 0.0
+    constraints: tuple[Box, ...] = ()
 
     def __call__(self, scored: Mapping[str, Floats]) -> tuple[Floats, Mapping[str, Floats]]:
         """Costs `[S]` of what the engine said, and that as details; ValueError if it is NaN or infinite.
@@ -49,6 +54,8 @@ class GoalCost:
         cost = self.goal_cost(distance)
         if self.penalty:
             cost = cost + np.float32(self.penalty) * scored[DISAGREEMENT].mean(axis=1)
+        if self.constraints:
+            cost = cost + constraints.cost(self.constraints, scored[READOUTS])
         if not np.isfinite(cost).all():  # a NaN here would make a plan out of nothing
             raise ValueError("the cost engine answered NaN or infinity")
         return cost, {**scored, READOUTS: mean_readouts(scored, distance.shape), GOAL_DISTANCE: distance}
@@ -60,7 +67,7 @@ class GoalCost:
         return self.readouts.distance(scored[READOUTS].mean(axis=1))
 
     def goal_cost(self, distance: Floats) -> Floats:
-        """Costs `[S]` of distances `[S, H]`, disagreement apart."""
+        """Costs `[S]` of distances `[S, H]`, disagreement and constraints apart."""
         cost = np.float32(self.final_weight) * distance[:, -1]
         return cost + np.float32(self.path_weight) * distance.mean(axis=1) if self.path_weight else cost
 

@@ -14,6 +14,7 @@ from .search import Best
 
 EXPECTED_ERROR = "error"
 HELD_OUT_GAP = "held_out_gap"
+BROKEN = "broken"
 
 
 def judged(goal: GoalCost, best: Best, said: Mapping[str, Floats], search_members: int) -> Best:
@@ -22,7 +23,7 @@ def judged(goal: GoalCost, best: Best, said: Mapping[str, Floats], search_member
     ``said`` is of this plan alone, `S` = 1: disagreement `[S, H]` and readouts `[S, E, H, R]` of all members, the
     expected error `[S, H]` if there is one, and the goal distance `[S, H]` of the members that the search did not ask,
     if there are any. Details gain ``error`` `[H]` and ``held_out_gap`` `[1]`: the goal cost by the latter less the goal
-    cost by the former, without penalties.
+    cost by the former, without penalties; and ``broken``, the probability of each constraint's being broken.
     """
     details = {
         **best.details,
@@ -35,6 +36,9 @@ def judged(goal: GoalCost, best: Best, said: Mapping[str, Floats], search_member
         held_out = {name: array[:, search_members:] if name == READOUTS else array for name, array in said.items()}
         found = goal.goal_cost(best.details[GOAL_DISTANCE][None])
         details[HELD_OUT_GAP] = goal.goal_cost(goal.distance(held_out)) - found
+    if goal.constraints:
+        expected = details.get(EXPECTED_ERROR)
+        details[BROKEN] = np.concatenate([box.broken(said[READOUTS], expected) for box in goal.constraints])
     finite = all(np.isfinite(array).all() for array in details.values())
     if not finite:
         raise ValueError("the engine that judges plans answered NaN or infinity")

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .algorithms import Distribution
+from .constraints import Box
 from .goal import GoalCost, ReadoutGoal
 from .search import Best, Problem, Settings, State, StopReason
 from .shaping import Limits, Shape
@@ -28,6 +29,7 @@ PADDING = 4096
 HEAD = struct.Struct("<I")
 DETAIL = "detail_"
 DISTRIBUTION = ("mean", "std", "kept")
+BOX = ("low", "high", "errors", "errors_expected")
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,9 @@ def pack_task(task: Task) -> Bytes:
         "slice_s": task.slice_s,
         "left_s": task.left_s,
     }
+    scalars["constraints"] = [(box.columns, box.keep_out, box.risk) for box in goal.constraints]
+    for number, box in enumerate(goal.constraints):
+        arrays |= {f"{name}_{number}": getattr(box, name) for name in BOX}
     if goal.readouts is not None:
         scalars["columns"] = goal.readouts.columns
         arrays |= {"goal_values": goal.readouts.values, "goal_scales": goal.readouts.scales}
@@ -79,7 +84,11 @@ def unpack_task(data: Bytes) -> Task:
     limits = Limits(arrays["low"], arrays["high"], arrays.get("max_rate"), arrays.get("previous"))
     problem = Problem(Shape(**scalars["shape"]), limits, Settings(**scalars["settings"]), scalars["seed"])
     final_weight, path_weight, penalty = scalars["weights"]
-    goal = GoalCost(final_weight, path_weight, readouts, penalty)
+    boxes = tuple(
+        Box(tuple(columns), keep_out=keep_out, risk=risk, **{name: arrays.get(f"{name}_{number}") for name in BOX})  # type: ignore[arg-type]
+        for number, (columns, keep_out, risk) in enumerate(scalars["constraints"])
+    )
+    goal = GoalCost(final_weight, path_weight, readouts, penalty, boxes)
     return Task(problem, goal, read_state(scalars, arrays), scalars["slice_s"], scalars["left_s"])
 
 

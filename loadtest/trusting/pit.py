@@ -1,0 +1,93 @@
+"""Two-Room with a trap: a pit that holds whoever steps in, cannot be seen, and that no log has ever entered.
+
+    python -m loadtest.trusting.pit --out loadtest/trusting/pit_world
+
+makes its world, as the reference world is made, in some minutes. Who logged knew of the pit and went around it; what is
+trained on these logs has never seen the inside and knows of no reason not to cross it.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from wmserve_export.families.conv_jepa import save
+from wmserve_export.reference import collect, environment, fit, goal_metric, train
+from wmserve_export.reference.collect import Behaviour, Trajectories
+
+NAME = "two_room_pit"
+CENTER, RADIUS = np.float32([62, 112]), 24.0
+"""In the middle of the left room; there is a way around it on both sides."""
+TRAINING_SEED, HELD_OUT_SEED = 12_000_000, 12_500_000
+RECIPE = train.Recipe(
+    per_layout=16,
+    world=fit.Recipe(steps=900, member_steps=1500, readout_steps=1500),
+    metric=goal_metric.Recipe(steps=1200),
+)
+Floats = NDArray[np.float32]
+Bools = NDArray[np.bool_]
+
+
+def inside(positions: Floats) -> Bools:
+    """Whether positions `[..., 2]`, px, are in the pit."""
+    return np.asarray(np.linalg.norm(positions - CENTER, axis=-1) < RADIUS)
+
+
+def step(position: Floats, action: Floats, door: Floats) -> Floats:
+    """Move agents `[M, 2]` one environment step; those in the pit stay there."""
+    return np.where(inside(position)[:, None], position, environment.step(position, action, door))
+
+
+def walk(rng: np.random.Generator, doors: environment.Ints) -> tuple[Floats, Floats]:
+    """Positions `[M, N + 1, 2]` and actions `[M, N, 2]` of those who know of the pit; none of them enters it."""
+    behaviour = Behaviour(rng, doors, collect.SHARES)
+    doors = behaviour.doors
+    positions, actions = [outside(rng, len(doors))], []
+    way = rng.choice(np.float32([-1, 1]), len(doors))[:, None]
+    for _ in range(collect.MODEL_STEPS * collect.ACTION_BLOCK):
+        now, action = positions[-1], behaviour(positions[-1])
+        away = now - CENTER
+        away = away / np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-6)
+        around = np.clip(way * np.stack([-away[:, 1], away[:, 0]], axis=1) + 0.5 * away, -1, 1)
+        for other in (around, away):
+            action = np.where(inside(environment.step(now, action, doors))[:, None], other, action)
+        actions.append(action.astype(np.float32))
+        positions.append(environment.step(now, actions[-1], doors))
+    walked = np.stack(positions, axis=1)
+    assert not inside(walked).any(), "the logs stay outside"
+    return walked, np.stack(actions, axis=1)
+
+
+def outside(rng: np.random.Generator, count: int) -> Floats:
+    """Free positions `[M, 2]` that are not in the pit."""
+    found = environment.free_positions(rng, 4 * count + 100)
+    return found[~inside(found)][:count]
+
+
+def logs(seed: int, doors: environment.Ints) -> Trajectories:
+    """One trajectory for each of ``doors`` `[M]`."""
+    positions, actions = walk(np.random.default_rng(seed), doors)
+    kept = positions[:, :: collect.ACTION_BLOCK]
+    blocks = actions.reshape(len(doors), collect.MODEL_STEPS, collect.ACTION_BLOCK, 2)
+    return Trajectories(
+        collect.draw(kept, doors), torch.from_numpy(blocks), torch.from_numpy(kept), torch.from_numpy(doors)
+    )
+
+
+def main() -> None:
+    """Train and write the checkpoint."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint")
+    out = parser.parse_args().out
+    torch.set_num_threads(1)
+    data = logs(TRAINING_SEED, np.repeat(np.array(collect.TRAINING_DOORS), RECIPE.per_layout))
+    held_out = logs(HELD_OUT_SEED, collect.any_doors(np.random.default_rng(HELD_OUT_SEED), RECIPE.held_out))
+    world, _ = train.make(RECIPE, data, held_out)
+    description = "Two-Room with an unseen pit in the left room that no log has entered; for tests of trust."
+    world.config = world.config.model_copy(update={"name": NAME, "description": description})
+    save(world, world.config, out)
+
+
+if __name__ == "__main__":
+    main()
