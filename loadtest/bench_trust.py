@@ -1,6 +1,6 @@
 """Do a served world's words about its own errors hold? Two-Room, through a running server.
 
-    python -m loadtest.bench_trust [--quick] [--only coverage ood changes price]
+    python -m loadtest.bench_trust [--quick] [--only coverage plans ood trap changes collapse price]
 
 Trajectories are those that neither training nor calibration has seen. Each figure has a negative control beside it: a
 score that knows nothing, or a radius that is wrong, has to fail. Prints a table of goals, ends with one line of JSON,
@@ -13,6 +13,7 @@ import shutil
 import statistics
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +22,13 @@ import numpy as np
 import torch
 from wmserve_export import repository
 
+from loadtest import execute_plans
 from loadtest.evaluation.two_room import wilson
 from loadtest.machine import Noise, describe, milliseconds
 from loadtest.planning import rivals
 from loadtest.report import Goal, Report
 from loadtest.serving import ROOT
-from loadtest.trusting import episodes, picture, rollouts, strange_frames
+from loadtest.trusting import collapsed, episodes, picture, rollouts, strange_frames
 from loadtest.trusting.rollouts import WORLD, Doubles
 from loadtest.trusting.scores import auroc, ause_ratio, sparsification, worst_tenth
 
@@ -48,9 +50,14 @@ class Options:
     """Of each changed world, and twice as many of the one that has not changed."""
     rounds: int
     """Repetitions of each side of the price."""
+    plans: int
+    """That are executed."""
+    batches: int
+    """Of healthy frames."""
 
 
-QUICK, WHOLE = Options(40, 10, 5, 5), Options(4000, 300, 200, 200)
+QUICK = Options(40, 10, 5, 5, 20, 2)
+WHOLE = Options(4000, 300, 200, 200, 2000, 100)
 
 
 def coverage(report: Report, chosen: Options) -> None:
@@ -157,6 +164,57 @@ def price(report: Report, chosen: Options) -> None:
     report.add(Goal("encode_cost_ratio", "time of an encode, of one that is not calibrated", rows[0][3], 1.10))
 
 
+def plans(report: Report, chosen: Options) -> None:
+    """How often radii of plans hold when the plans are executed, and how many plans of a healthy world are refused."""
+    with rivals.server(REPOSITORY) as (client, _):
+        logged = next(level for level in client.world(WORLD).calibration.levels if level.level == 0.9)
+        planned = next(level for level in client.world(WORLD).calibration.planned.levels if level.level == 0.9)
+        rows = [
+            (plan, execute_plans.prediction_errors(client, plan, trajectory))
+            for plan, trajectory in execute_plans.executed(client, execute_plans.TEST_SEED, chosen.plans)
+        ]
+    errors = np.stack([error for _, error in rows])
+    radius = np.stack([plan.radius for plan, _ in rows])  # type: ignore[arg-type]
+    joint = np.stack([plan.joint_radius for plan, _ in rows])  # type: ignore[arg-type]
+    steps = radius.shape[1]
+    by_logs = radius / np.array(planned.radius) * np.array(logged.radius[:steps])
+    covered, uncalibrated = (errors <= radius).mean(axis=0), (errors <= by_logs).mean(axis=0)
+    together = float((errors <= joint).all(axis=1).mean())
+    refused = float(np.mean([plan.status == "refused" for plan, _ in rows]))
+    report.table(
+        f"Coverage at 90 % of plans, {len(rows)} executed",
+        ("step", "by radii of plans", "by radii of logs (control)"),
+        [(step + 1, percent(covered[step]), percent(uncalibrated[step])) for step in range(steps)],
+    )
+    reasons = Counter(reason for plan, _ in rows for reason in plan.reasons)
+    report.table("Plans of a healthy world that are refused", ("reason", "plans"), sorted(reasons.items()))
+    report.add(
+        Goal(
+            "coverage_plans",
+            "coverage at 90 % of executed plans, the least of a step",
+            float(covered.min()),
+            0.85,
+            True,
+        ),
+        Goal("coverage_plans_joint", "the same, all steps at once", together, 0.85, True),
+        Goal("plans_refused", "plans of a healthy world that are refused", refused, 0.01),
+    )
+
+
+def collapse(report: Report, chosen: Options) -> None:
+    """Whether encoders that have collapsed are kept from being served, and healthy ones are not."""
+    latents = collapsed.healthy_latents(collapsed.BATCH * chosen.batches)
+    alarms = collapsed.false_alarms(latents)
+    said = {name: collapsed.said_of(change) for name, change in collapsed.encoders(latents).items()}
+    rows = [*said.items(), ("healthy (control)", f"{alarms} of {chosen.batches} batches called collapsed")]
+    report.table("Collapsed encoders, and what readiness says", ("encoder", "said"), rows)
+    missed = sum("has collapsed" not in text for text in said.values())
+    report.add(
+        Goal("collapse_missed", "collapsed encoders that are served", missed, 0),
+        Goal("collapse_false_alarms", "healthy batches that are called collapsed", alarms, 0),
+    )
+
+
 def percent(share: float) -> str:
     """For tables."""
     return f"{100 * share:.1f} %"
@@ -199,8 +257,10 @@ def changes(report: Report, chosen: Options) -> None:
 
 PARTS: Mapping[str, Callable[[Report, Options], None]] = {
     "coverage": coverage,
+    "plans": plans,
     "ood": ood,
     "changes": changes,
+    "collapse": collapse,
     "price": price,
 }
 

@@ -75,6 +75,15 @@ def executed(client: Client, seed: int, count: int, guard: Guard = ALL) -> Itera
         yield from tqdm(pool.map(one, range(count)), "executing plans", total=count, unit="plan", mininterval=2)
 
 
+def prediction_errors(client: Client, plan: Plan, trajectory: Trajectory) -> NDArray[np.float64]:
+    """How far off each step `[H]` of a plan was, latent units; the server's rollouts are its plans' predictions."""
+    said = client.rollout(WORLD, plan.latents_id, trajectory.actions, return_latents=True).latents
+    seen = [client.encode(WORLD, frame, return_latents=True).latents for frame in trajectory.observations[1:]]
+    assert said is not None
+    errors: NDArray[np.float64] = np.linalg.norm(np.float64(said[0]) - np.concatenate(seen), axis=-1)  # type: ignore[arg-type]
+    return errors
+
+
 def main() -> None:
     """Write the plans."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -48,6 +48,16 @@ class Server:
             time.sleep(0.1)
         raise RuntimeError(f"the server did not become ready:\n{self.log.read_text()[-4000:]}")
 
+    def verdict(self, timeout_s: float = START_TIMEOUT_S) -> str:
+        """What readiness says once Triton has been looked at: ``ok``, or why no world is served."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline and self.process.poll() is None:
+            status, text = self.get("/readyz")
+            if status == 200 or "no world is served" in text:
+                return text
+            time.sleep(0.1)
+        raise RuntimeError(f"the server came to no verdict:\n{self.log.read_text()[-4000:]}")
+
 
 def free_port() -> int:
     """A port that was free a moment ago."""

@@ -17,13 +17,15 @@ from wmserve_export.reference import collect, environment, fit, goal_metric, tra
 from wmserve_export.reference.collect import Behaviour, Trajectories
 
 NAME = "two_room_pit"
-CENTER, RADIUS = np.float32([62, 112]), 24.0
-"""In the middle of the left room; there is a way around it on both sides."""
+CENTER, HALF = np.float32([82, 112]), np.float32([37, 28])
+"""In the left room, up to the wall; there is a way around it on the left."""
+DOOR = 49
+"""Everywhere the same: what a pit is like is the matter here, not what walls are like."""
 TRAINING_SEED, HELD_OUT_SEED = 12_000_000, 12_500_000
 RECIPE = train.Recipe(
-    per_layout=16,
-    world=fit.Recipe(steps=900, member_steps=1500, readout_steps=1500),
-    metric=goal_metric.Recipe(steps=1200),
+    per_layout=1500,
+    world=fit.Recipe(layouts=1, trajectories=64, steps=900, member_steps=1500, readout_steps=1500),
+    metric=goal_metric.Recipe(steps=800),
 )
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
@@ -31,7 +33,7 @@ Bools = NDArray[np.bool_]
 
 def inside(positions: Floats) -> Bools:
     """Whether positions `[..., 2]`, px, are in the pit."""
-    return np.asarray(np.linalg.norm(positions - CENTER, axis=-1) < RADIUS)
+    return np.asarray((np.abs(positions - CENTER) < HALF).all(axis=-1))
 
 
 def step(position: Floats, action: Floats, door: Floats) -> Floats:
@@ -50,7 +52,7 @@ def walk(rng: np.random.Generator, doors: environment.Ints) -> tuple[Floats, Flo
         away = now - CENTER
         away = away / np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-6)
         around = np.clip(way * np.stack([-away[:, 1], away[:, 0]], axis=1) + 0.5 * away, -1, 1)
-        for other in (around, away):
+        for other in (around, away):  # away from a point of a convex pit never leads into it
             action = np.where(inside(environment.step(now, action, doors))[:, None], other, action)
         actions.append(action.astype(np.float32))
         positions.append(environment.step(now, actions[-1], doors))
@@ -81,8 +83,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint")
     out = parser.parse_args().out
     torch.set_num_threads(1)
-    data = logs(TRAINING_SEED, np.repeat(np.array(collect.TRAINING_DOORS), RECIPE.per_layout))
-    held_out = logs(HELD_OUT_SEED, collect.any_doors(np.random.default_rng(HELD_OUT_SEED), RECIPE.held_out))
+    data = logs(TRAINING_SEED, np.full(RECIPE.per_layout, DOOR))
+    held_out = logs(HELD_OUT_SEED, np.full(RECIPE.held_out, DOOR))
     world, _ = train.make(RECIPE, data, held_out)
     description = "Two-Room with an unseen pit in the left room that no log has entered; for tests of trust."
     world.config = world.config.model_copy(update={"name": NAME, "description": description})

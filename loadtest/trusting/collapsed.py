@@ -1,0 +1,125 @@
+"""Encoders that have collapsed in four ways, made from the reference world's; and what a server says of them."""
+
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from shutil import copytree
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+from tqdm import tqdm
+from wmserve.statistics import collapse
+from wmserve_export import repository
+from wmserve_export.calibration.calibrate import calibrate_world
+from wmserve_export.calibration.measure import Engines
+from wmserve_export.contract import digest
+from wmserve_export.reference import calibrate
+
+from loadtest.serving import ROOT, running
+from loadtest.trusting.rollouts import WORLD, Doubles
+
+REPOSITORY = ROOT / "model_repository"
+SEED = 16_000_000
+TRAJECTORIES = 450
+BATCH, EACH = 128, 4
+"""Healthy frames that are looked at together, and those that one trajectory gives."""
+KEY = "encode/engine.onnx"
+NOISE = 1e-3
+"""Of frames' own making: no two have quite the same latents."""
+CLUSTERS = 48
+
+
+def healthy_latents(count: int) -> Doubles:
+    """Latents `[M, D]` of frames; some share a trajectory."""
+    engines = Engines(REPOSITORY, repository.read(REPOSITORY, WORLD))
+    rng = np.random.default_rng(SEED)
+    source = calibrate.trajectories(SEED, count // EACH)
+    rows = [
+        engines.see(one.observations[rng.choice(len(one.observations), EACH, replace=False)])["latents"]
+        for one in tqdm(source, "healthy frames", total=count // EACH, unit="trajectory", mininterval=2)
+    ]
+    return rng.permutation(np.concatenate(rows).astype(np.float64))
+
+
+def projected(rank: int, dim: int) -> np.ndarray:
+    """What leaves latents `rank` directions: `[D, D]`; the others keep a little of themselves."""
+    basis, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((dim, rank)))
+    return (basis @ basis.T + NOISE * np.eye(dim)).astype(np.float32)
+
+
+def linear(model: onnx.ModelProto, matrix: np.ndarray, bias: np.ndarray) -> None:
+    """Latents times a matrix, and something added."""
+    give(model, "matrix", matrix)
+    give(model, "bias", bias)
+    model.graph.node.append(helper.make_node("MatMul", ["raw", "matrix"], ["product"]))
+    model.graph.node.append(helper.make_node("Add", ["product", "bias"], ["latents"]))
+
+
+def clustered(model: onnx.ModelProto, centers: np.ndarray) -> None:
+    """The nearest of some latents in the place of latents, and a little of themselves."""
+    give(model, "centers", 2 * centers.T)
+    give(model, "lengths", np.square(centers).sum(axis=1))
+    give(model, "table", centers)
+    give(model, "noise", np.float32(NOISE))
+    nodes = [
+        ("MatMul", ["raw", "centers"], ["products"], {}),
+        ("Sub", ["products", "lengths"], ["nearness"], {}),
+        ("ArgMax", ["nearness"], ["nearest"], {"axis": -1, "keepdims": 0}),
+        ("Gather", ["table", "nearest"], ["center"], {}),
+        ("Mul", ["raw", "noise"], ["little"], {}),
+        ("Add", ["center", "little"], ["latents"], {}),
+    ]
+    model.graph.node.extend(helper.make_node(kind, given, made, **options) for kind, given, made, options in nodes)
+
+
+def give(model: onnx.ModelProto, name: str, array: np.ndarray) -> None:
+    """Add a constant."""
+    model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(array, np.float32), name))
+
+
+def encoders(latents: Doubles) -> Mapping[str, Callable[[onnx.ModelProto], None]]:
+    """Four ways to collapse, each as a change of the graph whose latents are called ``raw``."""
+    dim = latents.shape[1]
+    centers = latents[:CLUSTERS].astype(np.float32)
+    none = np.zeros(dim)
+    return {
+        "constant": lambda model: linear(model, NOISE * np.eye(dim), np.ones(dim)),
+        "rank 1": lambda model: linear(model, projected(1, dim), none),
+        "rank 16": lambda model: linear(model, projected(16, dim), none),
+        "clustered": lambda model: clustered(model, centers),
+    }
+
+
+def changed(model: bytes, change: Callable[[onnx.ModelProto], None]) -> bytes:
+    """An encoder whose latents, and they alone, are others."""
+    graph = onnx.load_from_string(model)
+    for node in graph.graph.node:
+        for names in (node.input, node.output):
+            for index, name in enumerate(names):
+                names[index] = "raw" if name == "latents" else name
+    change(graph)
+    onnx.checker.check_model(graph)
+    made: bytes = graph.SerializeToString()
+    return made
+
+
+def said_of(change: Callable[[onnx.ModelProto], None]) -> str:
+    """What readiness says of the reference world with such an encoder, calibrated and served; ``ok`` if it is served."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "repository"
+        copytree(REPOSITORY, place)
+        world = repository.read(place, WORLD)
+        file = place / world.engine("encode") / repository.VERSION / "engine.onnx"
+        file.write_bytes(changed(file.read_bytes(), change))
+        engines = {**world.digests.engines, KEY: digest(file.read_bytes())}
+        digests = world.digests.model_copy(update={"engines": engines})
+        repository.write_contract(place, world.model_copy(update={"digests": digests, "calibration": None}))
+        calibrate_world(place, WORLD, calibrate.trajectories(SEED, TRAJECTORIES), TRAJECTORIES, show=False)
+        with running(Path(folder) / "log", model_repository=str(place)) as server:
+            return server.verdict()
+
+
+def false_alarms(latents: Doubles) -> int:
+    """Batches of healthy latents that are called collapsed."""
+    return sum(collapse(batch) is not None for batch in np.split(latents, len(latents) // BATCH))
