@@ -9,6 +9,7 @@ writes `loadtest/results/trust.json` and `trust.md` and the picture `docs/trust.
 
 import argparse
 import json
+import math
 import shutil
 import statistics
 import sys
@@ -20,7 +21,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from wmserve_client import Guard
 from wmserve_export import repository
+from wmserve_export.calibration.measure import verified
+from wmserve_export.engines import Engine
+from wmserve_export.runtime import Runner
 
 from loadtest import execute_plans
 from loadtest.evaluation.two_room import wilson
@@ -29,6 +34,7 @@ from loadtest.planning import rivals
 from loadtest.report import Goal, Report
 from loadtest.serving import ROOT
 from loadtest.trusting import collapsed, episodes, picture, rollouts, strange_frames
+from loadtest.trusting import trap as trapping
 from loadtest.trusting.rollouts import WORLD, Doubles
 from loadtest.trusting.scores import auroc, ause_ratio, sparsification, worst_tenth
 
@@ -155,13 +161,29 @@ def price(report: Report, chosen: Options) -> None:
             for name, ask in (
                 ("encode", lambda client: client.encode(WORLD, frames[0])),
                 ("rollout of 64 candidates", lambda client: client.rollout(WORLD, start[client], actions)),
+                ("plan", lambda client: client.plan(WORLD, frames[0], start[client])),
             ):
                 times = [(milliseconds(ask, scored), milliseconds(ask, bare)) for _ in range(chosen.rounds)]
                 ours, theirs = (statistics.median(column) for column in zip(*times, strict=True))
                 ratio = statistics.median(one / other for one, other in times)
                 rows.append((name, ours, theirs, ratio))
     report.table("Price", ("call", "calibrated, ms", "not calibrated, ms", "ratio"), rows)
-    report.add(Goal("encode_cost_ratio", "time of an encode, of one that is not calibrated", rows[0][3], 1.10))
+    # A plan is judged by held-out members whether the world is calibrated or not: that is part of the price, too.
+    judging, (_, calibrated_ms, bare_ms, _) = judging_ms(chosen.rounds), rows[2]
+    report.remarks.append(f"judging a plan takes {judging:.2f} ms of its engine")
+    report.add(
+        Goal("encode_cost_ratio", "time of an encode, of one that is not calibrated", rows[0][3], 1.10),
+        Goal("cost_ratio", "time of a plan, of one that nobody judges", calibrated_ms / (bare_ms - judging), 1.25),
+    )
+
+
+def judging_ms(rounds: int) -> float:
+    """Milliseconds that the judging engine takes for one plan."""
+    world = repository.read(REPOSITORY, WORLD)
+    engine = Runner(verified(REPOSITORY, world, Engine("plan", world.planner.horizon, "judge")))
+    steps = world.planner.horizon * world.action.action_block
+    inputs = {"context": torch.zeros(1, 1, 32), "goal": torch.zeros(1, 32), "actions": torch.zeros(1, 1, steps, 2)}
+    return statistics.median(milliseconds(engine, inputs) for _ in range(rounds))
 
 
 def plans(report: Report, chosen: Options) -> None:
@@ -198,6 +220,52 @@ def plans(report: Report, chosen: Options) -> None:
         ),
         Goal("coverage_plans_joint", "the same, all steps at once", together, 0.85, True),
         Goal("plans_refused", "plans of a healthy world that are refused", refused, 0.01),
+    )
+
+
+def trap(report: Report, chosen: Options) -> None:
+    """Whether the gate keeps a planner out of a pit that no log has entered, and sees plans that lead there."""
+    kinds = {
+        "no gate": (Guard(penalty=0), False),
+        "gate (the default)": (Guard(), True),
+        "gate at 0.9": (Guard(refusal_level=0.9), True),
+        "penalty of 3, no gate": (Guard(penalty=3, refusal_level=0.9), False),
+    }
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "repository"
+        trapping.prepare(place, Path(folder), chosen.plans // 3)
+        with rivals.server(place) as (client, _):
+            for name, (guard, obeyed) in kinds.items():
+                played = trapping.play(client, name, guard, obeyed, chosen.episodes // 2)
+                low, high = wilson(sum(one.trapped for one in played), len(played))
+                judged = [plan for one in played for plan in one.plans]
+                bad = np.array([plan.bad for plan in judged])
+                caught = [plan.refused for plan in judged if plan.bad]
+                refused = [plan.refused for plan in judged if not plan.bad]
+                scores = [np.array([getattr(plan, score) for plan in judged]) for score in ("distance", "disagreement")]
+                told = [auroc(score, bad) if 0 < bad.sum() < len(bad) else math.nan for score in scores]
+                reached = float(np.mean([one.reached for one in played]))
+                shares = (float(np.mean(caught or [math.nan])), float(np.mean(refused or [math.nan])))
+                rows.append((name, percent(low), percent(high), percent(reached), *map(percent, shares), *told))
+                report.figures.setdefault("trap", {})[name] = {"low": low, "high": high, "caught": shares[0]}
+    columns = ("planner", "falls in, low", "high", "arrives", "bad plans refused", "good plans refused")
+    report.table(
+        f"A pit that no log has entered, {chosen.episodes // 2} episodes each",
+        (*columns, "AUROC of unfamiliarity", "AUROC of disagreement (control)"),
+        rows,
+    )
+    found = report.figures["trap"]
+    report.add(
+        Goal("trap_unguarded", "falls into the pit without a gate, lower bound", found["no gate"]["low"], 0.5, True),
+        Goal("trap_rate_upper", "falls into it behind the gate, upper", found["gate (the default)"]["high"], 0.05),
+        Goal(
+            "gate_catch",
+            "bad plans of a penalised planner that the gate at 0.9 refuses",
+            found["penalty of 3, no gate"]["caught"],
+            0.9,
+            True,
+        ),
     )
 
 
@@ -259,6 +327,7 @@ PARTS: Mapping[str, Callable[[Report, Options], None]] = {
     "coverage": coverage,
     "plans": plans,
     "ood": ood,
+    "trap": trap,
     "changes": changes,
     "collapse": collapse,
     "price": price,

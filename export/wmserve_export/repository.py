@@ -8,8 +8,8 @@
 ``<world>_plan`` also has 1/horizon_5_judge.onnx and so on, and where plans are of mixed precision
 1/horizon_5_coarse.onnx.
 
-A calibrated world also has an ood_<digest>.onnx beside its encoder and an error_<digest>.onnx beside its rollouts and
-its plans.
+A calibrated world also has an ood_<digest>.onnx beside its encoder, and an error_<digest>.onnx and a
+distance_<digest>.onnx beside its rollouts and its plans.
 
 A world is three folders and there is no renaming of three at once. A server that looks in between sees engines of two
 contracts, and serves none of them until the last one is in place.
@@ -32,7 +32,7 @@ BACKEND = "wmserve_onnx"
 VERSION = "1"
 MAX_BATCH = 64
 CONFIG_FILE = "config.pbtxt"
-SCORES = {"encode": "ood", "rollout": "error"}
+SCORES = {"encode": ("ood",), "rollout": ("error", "distance")}
 """What the score engines of a calibration answer, by the verb whose engine they lie beside."""
 SCORE_DIMS = {"encode": [-1], "rollout": [-1, -1]}
 REPORT_FILE = "export_report.json"
@@ -100,10 +100,12 @@ def write_contract(repository: Path, world: World) -> None:
     """Put another contract in the place of a world's; one with a calibration adds what its score engines answer."""
     for verb in VERBS:
         place = repository / world.engine(verb) / CONFIG_FILE
-        config, score = parse(place), SCORES.get(verb) if world.calibration else None
+        config = parse(place)
         config.parameters[CONTRACT_PARAMETER].string_value = world.model_dump_json()
-        if score is not None and score not in {output.name for output in config.output}:
-            config.output.add(name=score, data_type=triton.DataType.TYPE_FP32, dims=SCORE_DIMS[verb])
+        known = {output.name for output in config.output}
+        for score in SCORES.get(verb, ()) if world.calibration else ():
+            if score not in known:
+                config.output.add(name=score, data_type=triton.DataType.TYPE_FP32, dims=SCORE_DIMS[verb])
         replace_file(place, text_format.MessageToString(config).encode())
 
 

@@ -105,7 +105,7 @@ def changed(model: bytes, change: Callable[[onnx.ModelProto], None]) -> bytes:
 
 
 def said_of(change: Callable[[onnx.ModelProto], None]) -> str:
-    """What readiness says of the reference world with such an encoder, calibrated and served; ``ok`` if it is served."""
+    """What readiness says of the reference world with such an encoder, calibrated; ``ok`` if it is served."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "repository"
         copytree(REPOSITORY, place)

@@ -155,8 +155,10 @@ class Quantiles(Part):
 
     ood: Quantile
     """Of single observations, as ``encode`` scores them."""
-    rollout_ood: Quantile
+    disagreement: Quantile
     """Of whole rollouts: the largest disagreement of a step over that step's `disagreement_scale`."""
+    distance: Quantile
+    """Of whole rollouts: the largest distance of a step from known latents over that step's `distance_scale`."""
     surprise: tuple[FiniteFloat, ...]
     """`[H x levels]`, row by row: of each step's squared error, over the square of the expected one."""
 
@@ -173,7 +175,8 @@ class Planned(Part):
     """Of `H` model steps, the planner's horizon."""
     ood: Quantile
     """Of what plans rest on: the strangest frame of each context, and each goal."""
-    rollout_ood: Quantile
+    disagreement: Quantile
+    distance: Quantile
     held_out_gap: Quantile | None
     """Goal cost by the members that the search never asked less that by those it asked; None where it asks all."""
 
@@ -199,6 +202,8 @@ class Calibration(Part):
     levels: Annotated[tuple[Level, ...], Field(min_length=1)]
     disagreement_scale: Scales
     """`[H]`: the disagreement that nine in ten trajectories keep within, latent units."""
+    distance_scale: Scales
+    """`[H]`: the distance from known latents that nine in ten keep within, latent units."""
     quantiles: Quantiles
     planned: Planned | None = None
     """None where no plan was executed to measure it: plans then say nothing of their errors, and none is refused."""

@@ -33,13 +33,15 @@ class Encoded:
 class Rolled:
     """Predictions: latents `[S, H, D]` (mean of members), disagreement `[S, H]`, readouts `[S, H, R]`.
 
-    And how far off each step is expected to be `[S, H]`, if that is known.
+    And how far off each step is expected to be `[S, H]`, and how far from known latents it leads `[S, H]`, if that is
+    known.
     """
 
     latents: Floats
     disagreement: Floats
     readouts: Floats
     expected_error: Floats | None = None
+    distance: Floats | None = None
 
 
 @dataclass(frozen=True)

@@ -281,12 +281,17 @@ class RolloutResponse(Message):
     ood: Annotated[
         tuple[float, ...] | None,
         Field(
-            description="`[S]`: largest disagreement of a step, over what nine in ten of the calibration's keep within."
+            description="`[S]`: largest distance of a step from known latents, over what nine in ten of the "
+            "calibration's keep within."
         ),
     ] = None
     ood_p_value: Annotated[
         tuple[float, ...] | None,
         Field(description="`[S]`: how many of the calibration's rollouts scored as high or higher, 0 to 1."),
+    ] = None
+    disagreement_p_value: Annotated[
+        tuple[float, ...] | None,
+        Field(description="`[S]`: in how many of those the members disagreed in a step as much, or more, 0 to 1."),
     ] = None
     trusted_horizon: Annotated[
         tuple[int, ...] | None,
@@ -322,7 +327,7 @@ class PlanTiming(Message):
     total_ms: Annotated[float, Field(description="All of it; what the others leave is waiting and travelling.")]
 
 
-Reason = Literal["observation", "goal", "disagreement", "held_out_gap", "radius", "changed", "constraint"]
+Reason = Literal["observation", "goal", "unfamiliar", "disagreement", "held_out_gap", "radius", "changed", "constraint"]
 
 
 class PlanResponse(Message):
@@ -334,9 +339,10 @@ class PlanResponse(Message):
     reasons: Annotated[
         tuple[Reason, ...],
         Field(
-            description="`observation`, `goal`: unlike the calibration's frames. `disagreement`: of the members, too "
-            "high. `held_out_gap`: too wide. `radius`: over the tolerance within the steps to be executed. `changed`: "
-            "the session's world. `constraint`: broken with more than its risk."
+            description="`observation`, `goal`: unlike the calibration's frames. `unfamiliar`: it leads where no log "
+            "has been. `disagreement`: of the members, too high. `held_out_gap`: too wide. `radius`: over the "
+            "tolerance within the steps to be executed. `changed`: the session's world. `constraint`: broken with more "
+            "than its risk."
         ),
     ] = ()
     actions: Annotated[
@@ -385,8 +391,8 @@ class PlanResponse(Message):
     ood: Annotated[
         float | None,
         Field(
-            description="Largest disagreement of a step, over what nine in ten of the calibration's trajectories keep "
-            "within."
+            description="Largest distance of a step from known latents, over what nine in ten of the calibration's "
+            "trajectories keep within."
         ),
     ] = None
     ood_p_value: Annotated[
@@ -396,6 +402,7 @@ class PlanResponse(Message):
             "the fewer."
         ),
     ] = None
+    disagreement_p_value: Annotated[float | None, Field(description="The same of the largest disagreement.")] = None
     trusted_horizon: Annotated[
         int | None, Field(description="Model steps up to which every radius is within the tolerance.")
     ] = None

@@ -40,7 +40,7 @@ MAX_IN_FLIGHT = {"encode": 1, "rollout": 2, "plan": 2}
 that pays where the engine's work outweighs the way."""
 OUTPUTS = {"encode": {"latents"}, "rollout": {"latents", "disagreement"}, "plan": {"search"}}
 """Besides ``readouts``, which encode and rollout of a world without any do not have."""
-SCORES: Mapping[str, set[str]] = {"encode": {"ood"}, "rollout": {"error"}, "plan": set()}
+SCORES: Mapping[str, set[str]] = {"encode": {"ood"}, "rollout": {"error", "distance"}, "plan": set()}
 """Besides these, where the world is calibrated."""
 
 
@@ -89,8 +89,8 @@ class TritonBackend:
         tensors = start_tensors(start) | {"actions": pad(actions, horizon, world)}
         answer = await self._call(world, "rollout", tensors)
         spread = answer["disagreement"][:, :horizon]
-        error = answer["error"][:, :horizon] if "error" in answer else None
-        return Rolled(answer["latents"][:, :horizon], spread, readouts(answer, spread.shape), error)
+        error, distance = (answer[name][:, :horizon] if name in answer else None for name in ("error", "distance"))
+        return Rolled(answer["latents"][:, :horizon], spread, readouts(answer, spread.shape), error, distance)
 
     async def advance(self, world: World, start: Start, goal: Floats, task: Task) -> Progress:
         """Take a search towards a goal `[D]` some iterations further."""

@@ -3,7 +3,7 @@
 It knows the contract and numbers, no engine. Where a world is not calibrated, nothing is said.
 
     expected error  x  the level's factors  ->  radius, joint radius, readout radius  ->  trusted horizon
-    disagreement    /  the usual            ->  ood  ->  p-value
+    distance        /  the usual            ->  ood  ->  p-value, and the same of disagreement
     p-values, trusted horizon               ->  reasons to refuse a plan
 
 Axes: `S` candidates, `H` model steps, `R` readouts.
@@ -42,9 +42,11 @@ class Trust:
     readout_radius: Floats | None
     """`[S, H, R]`, the readouts' units; None where the truth about them was not known."""
     ood: NDArray[np.float64]
-    """`[S]`: the largest disagreement of a step, over what is usual there."""
+    """`[S]`: the largest distance of a step from known latents, over what is usual there."""
     ood_p_value: NDArray[np.float64]
     """`[S]`."""
+    disagreement_p_value: NDArray[np.float64]
+    """`[S]`: of the largest disagreement of a step, over what is usual there."""
     trusted_horizon: NDArray[np.int64]
     """`[S]`: model steps up to which every radius is within the tolerance."""
 
@@ -79,23 +81,27 @@ def of_rollouts(world: World, rolled: Rolled, asked: Confidence) -> Trust:
     """Judge rollouts by the error that their world expects of them."""
     assert world.calibration is not None, "who is confident has a calibration"
     assert rolled.expected_error is not None, "a calibrated world's engine answers it"
+    assert rolled.distance is not None, "and that"
     error, horizon = rolled.expected_error, rolled.expected_error.shape[1]
     radius = error * np.array(asked.level.radius[:horizon], np.float32)
-    ood = unlikeness(world.calibration, rolled.disagreement)
+    calibration = world.calibration
+    ood = largest(rolled.distance, calibration.distance_scale)
+    spread = largest(rolled.disagreement, calibration.disagreement_scale)
     return Trust(
         radius=radius,
         joint_radius=error * np.array(asked.level.joint_radius[:horizon], np.float32),
         readout_radius=readout_radius(asked.level, error),
         ood=ood,
-        ood_p_value=p_values(world.calibration.quantiles.rollout_ood, ood, world.calibration.trajectories),
+        ood_p_value=p_values(calibration.quantiles.distance, ood, calibration.trajectories),
+        disagreement_p_value=p_values(calibration.quantiles.disagreement, spread, calibration.trajectories),
         trusted_horizon=np.cumprod(radius <= asked.tolerance, axis=1).sum(axis=1),
     )
 
 
-def unlikeness(calibration: Calibration, disagreement: Floats) -> NDArray[np.float64]:
-    """The largest disagreement of a step, over what is usual there: `[S]` of `[S, H]`."""
-    usual = np.maximum(calibration.disagreement_scale[: disagreement.shape[1]], 1e-12)
-    return np.asarray((disagreement / usual).max(axis=1), np.float64)
+def largest(scores: Floats, scale: Sequence[float]) -> NDArray[np.float64]:
+    """The largest score of a step, over what is usual there: `[S]` of `[S, H]`."""
+    usual = np.maximum(scale[: scores.shape[1]], 1e-12)
+    return np.asarray((scores / usual).max(axis=1), np.float64)
 
 
 def readout_radius(level: Level, error: Floats) -> Floats | None:
@@ -128,6 +134,7 @@ class Judgement:
     """`[H, R]`, the readouts' units; None where the truth about them was not known."""
     ood: float
     ood_p_value: float
+    disagreement_p_value: float
     trusted_horizon: int
     held_out_gap_p_value: float | None
     reasons: tuple[str, ...]
@@ -162,21 +169,29 @@ def of_plan(
     asked: Guarded,
     expected_error: Floats,
     disagreement: Floats,
+    distance: Floats,
     held_out_gap: float | None,
     frames: Mapping[str, float | None],
 ) -> Judgement:
-    """Judge a plan: its expected error `[H]`, disagreement `[H]`, its gap, and p-values of the frames it rests on.
+    """Judge a plan: its expected error, disagreement and distance `[H]`, its gap, p-values of frames it rests on.
 
     No gap is held against the calibration's where the goal is not one of latents.
     """
     assert world.calibration is not None, "who is guarded has a calibration"
     planned, horizon = asked.planned, len(expected_error)
     radius = expected_error * np.array(asked.level.radius[:horizon], np.float32)
-    ood = unlikeness(world.calibration, disagreement[None])
+    logged = world.calibration
+    ood, spread = largest(distance[None], logged.distance_scale), largest(disagreement[None], logged.disagreement_scale)
     # Unusual among plans or among logs: executed plans may themselves have gone where no log had.
-    ood_p_value = min(
-        float(p_values(planned.rollout_ood, ood, planned.plans)[0]),
-        float(p_values(world.calibration.quantiles.rollout_ood, ood, world.calibration.trajectories)[0]),
+    ood_p_value, disagreement_p_value = (
+        min(
+            float(p_values(of_plans, score, planned.plans)[0]),
+            float(p_values(of_logs, score, logged.trajectories)[0]),
+        )
+        for score, of_plans, of_logs in (
+            (ood, planned.distance, logged.quantiles.distance),
+            (spread, planned.disagreement, logged.quantiles.disagreement),
+        )
     )
     gap_p_value = None
     if held_out_gap is not None and planned.held_out_gap is not None:
@@ -185,7 +200,8 @@ def of_plan(
     # What no calibration plan came up to is refused at any level: so few cannot tell how rare it is.
     scores: list[tuple[str, float | None, int]] = [
         *((name, value, 2 * planned.plans) for name, value in frames.items()),
-        ("disagreement", ood_p_value, planned.plans),
+        ("unfamiliar", ood_p_value, planned.plans),
+        ("disagreement", disagreement_p_value, planned.plans),
         ("held_out_gap", gap_p_value, planned.plans),
     ]
     reasons: list[str] = [
@@ -201,6 +217,7 @@ def of_plan(
         readout_radius=readout_radius(asked.level, expected_error),
         ood=float(ood[0]),
         ood_p_value=ood_p_value,
+        disagreement_p_value=disagreement_p_value,
         trusted_horizon=trusted,
         held_out_gap_p_value=gap_p_value,
         reasons=tuple(reasons),

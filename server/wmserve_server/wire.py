@@ -26,6 +26,7 @@ PLAN_NUMBERS = (
     "level",
     "ood",
     "ood_p_value",
+    "disagreement_p_value",
     "trusted_horizon",
     "held_out_gap_p_value",
     "observation_p_value",
@@ -207,6 +208,7 @@ def rollout_response(answer: m.RolloutResponse) -> pb.RolloutResponse:
         **radii(answer),
         ood=answer.ood,
         ood_p_value=answer.ood_p_value,
+        disagreement_p_value=answer.disagreement_p_value,
         trusted_horizon=answer.trusted_horizon,
     )
 

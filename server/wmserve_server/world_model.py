@@ -25,7 +25,7 @@ from wmserve_server.json_arrays import AnyArray
 from wmserve_server.latents import LatentsStore
 from wmserve_server.metrics import Metrics
 from wmserve_server.planner import State
-from wmserve_server.planner.judging import BROKEN, EXPECTED_ERROR, HELD_OUT_GAP
+from wmserve_server.planner.judging import BROKEN, DISTANCE, EXPECTED_ERROR, HELD_OUT_GAP
 from wmserve_server.planner.slices import Progress
 from wmserve_server.planning import Asked
 from wmserve_server.trust import Confidence
@@ -288,7 +288,8 @@ class WorldModel:
         strange = {name: strangest(asked.guarded.planned, seen) for name, seen in frames.items()}
         # Goals in readouts are measured in other units than those that the gap was calibrated in.
         comparable = gap if request.goal.readouts is None else None
-        found = trust.of_plan(world, asked.guarded, expected, details["disagreement"], comparable, strange)
+        spread, distance = details["disagreement"], details[DISTANCE]
+        found = trust.of_plan(world, asked.guarded, expected, spread, distance, comparable, strange)
         reasons += found.reasons
         if self._watches.changed(world.name, calibration.digest, request.session):
             reasons.append("changed")
@@ -302,6 +303,7 @@ class WorldModel:
             "readout_radius": found.readout_radius,
             "ood": found.ood,
             "ood_p_value": found.ood_p_value,
+            "disagreement_p_value": found.disagreement_p_value,
             "trusted_horizon": found.trusted_horizon,
             "held_out_gap_p_value": found.held_out_gap_p_value,
             "observation_p_value": strange["observation"],
@@ -319,9 +321,9 @@ class WorldModel:
 
     def _trust(self, world: World, rolled: Rolled, asked: Confidence | None) -> dict[str, Any]:
         """How far rollouts may be trusted, as fields of an answer; none where nobody has measured it."""
-        if asked is None or rolled.expected_error is None:
+        if asked is None or rolled.expected_error is None or rolled.distance is None:
             return {}
-        must_be_finite(rolled.expected_error)
+        must_be_finite(rolled.expected_error, rolled.distance)
         found = trust.of_rollouts(world, rolled, asked)
         self._metrics.observe_trust("rollout", world.name, found.radius, found.trusted_horizon)
         self._metrics.observe_p_values("rollout", world.name, found.ood_p_value)
@@ -333,6 +335,7 @@ class WorldModel:
             "readout_radius": found.readout_radius,
             "ood": tuple(found.ood),
             "ood_p_value": tuple(found.ood_p_value),
+            "disagreement_p_value": tuple(found.disagreement_p_value),
             "trusted_horizon": tuple(found.trusted_horizon),
         }
 

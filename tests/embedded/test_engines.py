@@ -83,12 +83,13 @@ async def test_an_answer_does_not_depend_on_what_it_was_batched_with(verb: str, 
 
 
 def scores(verb: str, known: Arrays) -> Arrays:
-    """What the score engine beside an engine says of its inputs and answers."""
-    (file,) = (REPOSITORY / f"{WORLD}_{verb}" / "1").glob({"encode": "ood_*", "rollout": "error_*"}[verb])
-    session = onnxruntime.InferenceSession(file.read_bytes(), providers=["CPUExecutionProvider"])
-    (name,) = (output.name for output in session.get_outputs())
-    (array,) = session.run([name], {given.name: known[given.name] for given in session.get_inputs()})
-    return {name: array}
+    """What the score engines beside an engine say of its inputs and answers."""
+    said: Arrays = {}
+    for file in (REPOSITORY / f"{WORLD}_{verb}" / "1").glob("*_????????.onnx"):
+        session = onnxruntime.InferenceSession(file.read_bytes(), providers=["CPUExecutionProvider"])
+        (name,) = (output.name for output in session.get_outputs())
+        (said[name],) = session.run([name], {given.name: known[given.name] for given in session.get_inputs()})
+    return said
 
 
 @pytest.mark.parametrize("verb", ["encode", "rollout"])

@@ -26,7 +26,7 @@ class LinearConfig(BaseModel):
     description: str = "A world for tests."
     image_size: int = 8
     context_length: int = 2
-    latent_dim: int = 6
+    latent_dim: int = 3
     feature_dim: int = 3
     members: int = 3
     action: ActionSpec = ActionSpec(axes=AXES, action_block=2)

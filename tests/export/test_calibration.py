@@ -130,7 +130,7 @@ def test_quantiles_are_those_of_what_was_not_seen(place: Path, calibration: Cali
     ood = session.run(["ood"], {"features": unseen.features[:, None]})[0][:, 0]
     p_values = 1 - np.interp(ood, calibration.quantiles.ood, QUANTILE_LEVELS)
     assert (p_values < 0.1).mean() == pytest.approx(0.1, abs=0.05)
-    assert calibration.quantiles.rollout_ood[90] < 1.2
+    assert calibration.quantiles.disagreement[90] < 1.2
 
 
 async def test_a_triton_answers_scores(place: Path, unseen: Measured) -> None:

@@ -147,7 +147,7 @@ def task(horizon: int, goal: GoalCost, elite_count: int, seed: int) -> Arrays:
     settings = Settings("cem", candidate_count=200, iterations=6, elite_count=elite_count, initial_std=0.5)
     problem = Problem(Shape(2 * horizon, 2), limits, settings, seed)
     search = pack_task(Task(problem, goal, begin(problem), slice_s=60.0, left_s=None))
-    tensors = {"context": (2, 6), "goal": (6,), "action_history": (2, 2)}
+    tensors = {"context": (2, 3), "goal": (3,), "action_history": (2, 2)}
     start = {name: random.standard_normal((1, *shape), dtype=np.float32) for name, shape in tensors.items()}
     return {**start, "search": search[None]}
 

@@ -28,21 +28,25 @@ def planned() -> World:
     """The world of test_trust, calibrated for plans of 3 model steps: scores of 0 to 10, 99 plans."""
     world, ramp = calibrated(), tuple(np.linspace(0, 10, len(QUANTILE_LEVELS)))
     level = Level(level=0.9, radius=(2.0,) * 3, joint_radius=(3.0,) * 3, readout_radius=(1.0, 2.0) * 3)
-    found = Planned(plans=99, levels=(level,), ood=ramp, rollout_ood=ramp, held_out_gap=ramp)
+    found = Planned(plans=99, levels=(level,), ood=ramp, disagreement=ramp, distance=ramp, held_out_gap=ramp)
     assert world.calibration is not None
     calibration = world.calibration.model_copy(update={"planned": found})
     return world.model_copy(update={"calibration": calibration})
 
 
 def judge(
-    error: float = 0.1, spread: float = 0.1, gap: float | None = 1.0, strange: float | None = 0.5
+    error: float = 0.1,
+    spread: float = 0.1,
+    far: float = 0.1,
+    gap: float | None = 1.0,
+    strange: float | None = 0.5,
 ) -> trust.Judgement:
     """Judge a plan of 3 steps."""
     world = planned()
     asked = trust.guarded(world, None, None, 0.95, 3)
     assert asked is not None
-    expected, disagreement = (np.full(3, value, np.float32) for value in (error, spread))
-    return trust.of_plan(world, asked, expected, disagreement, gap, {"observation": strange})
+    expected, disagreement, distance = (np.full(3, value, np.float32) for value in (error, spread, far))
+    return trust.of_plan(world, asked, expected, disagreement, distance, gap, {"observation": strange})
 
 
 @pytest.mark.parametrize(
@@ -51,6 +55,7 @@ def judge(
         ({}, ()),
         ({"error": 0.51}, ("radius",)),
         ({"spread": 0.99}, ("disagreement",)),
+        ({"far": 1.98}, ("unfamiliar",)),
         ({"gap": 9.9}, ("held_out_gap",)),
         ({"strange": 0.04}, ("observation",)),
         ({"gap": None, "strange": None}, ()),
@@ -79,8 +84,8 @@ def test_what_exceeds_all_of_the_calibration_is_refused_at_any_level() -> None:
     asked = trust.guarded(world, None, None, 1 - 1e-6, 3)
     assert asked is not None
     low = np.full(3, 0.1, np.float32)
-    assert trust.of_plan(world, asked, low, low, 10.1, {}).reasons == ("held_out_gap",)
-    assert trust.of_plan(world, asked, low, low, 9.9, {}).reasons == ()
+    assert trust.of_plan(world, asked, low, low, low, 10.1, {}).reasons == ("held_out_gap",)
+    assert trust.of_plan(world, asked, low, low, low, 9.9, {}).reasons == ()
 
 
 def test_longer_plans_than_were_executed_are_not_judged() -> None:
@@ -100,13 +105,15 @@ def test_the_gap_is_the_cost_that_held_out_members_find_on_top(readouts: Readout
     scored = {"goal_distance": distance, "disagreement": spread, "readouts": members[:, :2]}
     _, details = goal(scored)
     best = Best(np.zeros((2, 1), np.float32), 0.0, {name: array[0] for name, array in details.items()})
-    said = {"goal_distance": held_out, "disagreement": 2 * spread, "readouts": members, "error": np.float32([[7, 8]])}
+    said = {"goal_distance": held_out, "disagreement": 2 * spread, "readouts": members}
+    said |= {"error": np.float32([[7, 8]]), "distance": np.float32([[5, 6]])}
     found = judged(goal, best, said, search_members=2).details
     expected = 2 + 0.5 * 1 if readouts is None else 1 + 0.5 * 0.5
     assert found["held_out_gap"][0] == pytest.approx(expected)
     np.testing.assert_allclose(found["readouts"][:, 0], [0, 5 / 3], rtol=1e-6)
     np.testing.assert_allclose(found["disagreement"], [1, 1])
     np.testing.assert_allclose(found["error"], [7, 8])
+    np.testing.assert_allclose(found["distance"], [5, 6])
 
 
 def test_disagreement_costs_what_the_penalty_says() -> None:
@@ -139,7 +146,8 @@ def test_a_plan_says_how_far_it_is_to_be_trusted(client: Client) -> None:
     assert (found.radius < found.joint_radius).all()
     assert found.trusted_horizon is not None
     assert found.trusted_horizon >= 1
-    for p_value in (found.ood_p_value, found.held_out_gap_p_value, found.observation_p_value, found.goal_p_value):
+    found_all = (found.ood_p_value, found.disagreement_p_value, found.held_out_gap_p_value)
+    for p_value in (*found_all, found.observation_p_value, found.goal_p_value):
         assert p_value is not None
         assert 0.001 < p_value <= 1
 

@@ -38,7 +38,8 @@ def calibrated() -> World:
         tolerance=1.0,
         levels=levels,
         disagreement_scale=(0.1,) * 10,
-        quantiles=Quantiles(ood=ramp, rollout_ood=ramp, surprise=10 * ramp),
+        distance_scale=(0.2,) * 10,
+        quantiles=Quantiles(ood=ramp, disagreement=ramp, distance=ramp, surprise=10 * ramp),
         effective_rank=10,
         smallest_std=1,
     )
@@ -49,7 +50,8 @@ def rolled(*errors: float) -> Rolled:
     """A rollout of one candidate that expects these errors."""
     error = np.array([errors], np.float32)
     steps = len(errors)
-    return Rolled(np.zeros((1, steps, 32), np.float32), error / 10, np.zeros((1, steps, 2), np.float32), error)
+    nothing = np.zeros((1, steps, 2), np.float32)
+    return Rolled(np.zeros((1, steps, 32), np.float32), error / 10, nothing, error, distance=error)
 
 
 def test_radii_are_expected_errors_times_the_levels_factors() -> None:
@@ -61,7 +63,8 @@ def test_radii_are_expected_errors_times_the_levels_factors() -> None:
     np.testing.assert_allclose(found.radius, [[0.2, 0.4]], rtol=1e-6)
     np.testing.assert_allclose(found.joint_radius, [[0.4, 0.8]], rtol=1e-6)
     np.testing.assert_allclose(found.readout_radius, [[[0.2, 0.6], [0.4, 1.2]]], rtol=1e-6)
-    np.testing.assert_allclose(found.ood, [0.2], rtol=1e-6)
+    np.testing.assert_allclose(found.ood, [1.0], rtol=1e-6)
+    assert found.disagreement_p_value[0] > found.ood_p_value[0]
 
 
 @pytest.mark.parametrize(("tolerance", "horizon"), [(None, 1), (0.1, 0), (3.0, 3)])

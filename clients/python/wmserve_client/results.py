@@ -58,9 +58,11 @@ class Rollout:
     readout_radius: Floats | None
     """`[S, H, R]`, the readouts' units: how far off each is at most, by itself."""
     ood: Floats | None
-    """`[S]`: largest disagreement of a step, over what nine in ten of the calibration's keep within."""
+    """`[S]`: largest distance of a step from known latents, over what nine in ten of the calibration's keep within."""
     ood_p_value: Floats | None
     """`[S]`: how many of the calibration's rollouts scored as high or higher, 0 to 1."""
+    disagreement_p_value: Floats | None
+    """`[S]`: in how many of those the members disagreed in a step as much, or more, 0 to 1."""
     trusted_horizon: tuple[int, ...] | None
     """`[S]`: model steps up to which every radius is within the tolerance."""
 
@@ -119,8 +121,8 @@ class Plan:
     status: str
     """``ok`` or ``refused``: then it is not to be executed."""
     reasons: tuple[str, ...]
-    """Why it is refused: ``observation``, ``goal``, ``disagreement``, ``held_out_gap``, ``radius``, ``changed``,
-    ``constraint``."""
+    """Why it is refused: ``observation``, ``goal``, ``unfamiliar``, ``disagreement``, ``held_out_gap``, ``radius``,
+    ``changed``, ``constraint``."""
     actions: Floats | None
     """`[N, A]`, environment units; None where the plan is refused, unless asked for."""
     cost: float
@@ -159,9 +161,11 @@ class Plan:
     readout_radius: Floats | None
     """`[H, R]`, the readouts' units: how far off each is at most, by itself."""
     ood: float | None
-    """Largest disagreement of a step, over what nine in ten of the calibration's trajectories keep within."""
+    """Largest distance of a step from known latents, over what nine in ten of the calibration's keep within."""
     ood_p_value: float | None
     """How many of the calibration's plans scored as high or higher, or of its trajectories, 0 to 1: the fewer."""
+    disagreement_p_value: float | None
+    """The same of the largest disagreement."""
     trusted_horizon: int | None
     """Model steps up to which every radius is within the tolerance."""
     held_out_gap_p_value: float | None
@@ -218,6 +222,7 @@ def rollout(message: pb.RolloutResponse) -> Rollout:
         readout_radius=optional(message, "readout_radius"),
         ood=scores(message, "ood"),
         ood_p_value=scores(message, "ood_p_value"),
+        disagreement_p_value=scores(message, "disagreement_p_value"),
         trusted_horizon=tuple(message.trusted_horizon) if message.calibrated else None,
     )
 
@@ -264,6 +269,7 @@ def plan(message: pb.PlanResponse) -> Plan:
         readout_radius=optional(message, "readout_radius"),
         ood=message.ood if message.calibrated else None,
         ood_p_value=message.ood_p_value if message.calibrated else None,
+        disagreement_p_value=message.disagreement_p_value if message.calibrated else None,
         trusted_horizon=message.trusted_horizon if message.calibrated else None,
         held_out_gap_p_value=number("held_out_gap_p_value"),
         observation_p_value=number("observation_p_value"),

@@ -13,7 +13,15 @@ from wmserve.world import Calibration, Quantiles, World
 from wmserve_export import repository
 from wmserve_export.calibration import conformal, plans
 from wmserve_export.calibration.measure import FIT_STRIDE, Engines, Measured, measure
-from wmserve_export.calibration.scores import ExpectedError, Unlikeness, error_engine, fit_error, ood_engine
+from wmserve_export.calibration.scores import (
+    Distance,
+    ExpectedError,
+    Unlikeness,
+    distance_engine,
+    error_engine,
+    fit_error,
+    ood_engine,
+)
 from wmserve_export.calibration.trajectories import CalibrationError, Trajectory
 from wmserve_export.contract import digest
 from wmserve_export.export import one_thread
@@ -22,7 +30,7 @@ LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
 FIT_SHARE = 1 / 3
 """Of the trajectories, for the score engines; what is fitted may not be measured on."""
 FEWEST = 300
-OOD, ERROR, PLAN_ERROR = "encode/ood", "rollout/error", "plan/error"
+OOD, ERRORS, DISTANCES = "encode/ood", ("rollout/error", "plan/error"), ("rollout/distance", "plan/distance")
 
 
 def calibrate_world(
@@ -52,11 +60,17 @@ def calibrate_world(
         unlikeness = Unlikeness(torch.from_numpy(fit.features))
         error = fit_error(world, fit.rollouts, torch.from_numpy(fit.errors).float(), show)
         expecting = error_engine(error, world)
-        files = named({OOD: ood_engine(unlikeness), ERROR: expecting, PLAN_ERROR: expecting})
+        distance = Distance(torch.from_numpy(np.concatenate([fit.context[:, -1:], fit.truth], axis=1)).flatten(0, 1))
+        measuring = distance_engine(distance)
+        files = named(
+            {OOD: ood_engine(unlikeness)} | dict.fromkeys(ERRORS, expecting) | dict.fromkeys(DISTANCES, measuring)
+        )
         executed = None
         if planned:
-            executed = plans.measure(plans.Judge(place, world, error, unlikeness), planned, len(planned), show)
-        found = put_together(world, fit, held_out, unlikeness, error, files, tolerance, executed)
+            executed = plans.measure(
+                plans.Judge(place, world, error, unlikeness, distance), planned, len(planned), show
+            )
+        found = put_together(world, fit, held_out, unlikeness, error, distance, files, tolerance, executed)
     if repository.read(place, name).digests != world.digests:
         raise CalibrationError(f"world {name} was exported again meanwhile; nothing was written")
     repository.calibrate(place, world, found, files)
@@ -74,6 +88,7 @@ def put_together(
     held_out: Measured,
     unlikeness: Unlikeness,
     error: ExpectedError,
+    distance: Distance,
     files: dict[str, bytes],
     tolerance: float | None,
     executed: plans.Executed | None,
@@ -83,9 +98,15 @@ def put_together(
         expected = error(*held_out.rollouts)[:, 0].double().numpy()
         fitted = fit.errors / error(*fit.rollouts)[:, 0].double().numpy()
         ood = unlikeness(torch.from_numpy(held_out.features)[:, None])[:, 0].double().numpy()
+        far, far_fitted = (
+            distance(torch.from_numpy(one.latents)[:, None])[:, 0].double().numpy() for one in (held_out, fit)
+        )
     relative = held_out.errors / expected
     spread = held_out.disagreement.astype(np.float64)
-    scale = np.maximum(np.quantile(fit.disagreement.astype(np.float64), 0.9, axis=0), 1e-12)
+    scale, far_scale = (
+        np.maximum(np.quantile(scores, 0.9, axis=0), 1e-12)
+        for scores in (fit.disagreement.astype(np.float64), far_fitted)
+    )
     start = held_out.context[:, -1].astype(np.float64)
     found = Calibration(
         digest="sha256:" + 64 * "0",
@@ -104,9 +125,11 @@ def put_together(
             for level in LEVELS
         ),
         disagreement_scale=tuple(scale),
+        distance_scale=tuple(far_scale),
         quantiles=Quantiles(
             ood=conformal.quantiles(ood),
-            rollout_ood=conformal.quantiles((spread / scale).max(axis=1)),
+            disagreement=conformal.quantiles((spread / scale).max(axis=1)),
+            distance=conformal.quantiles((far / far_scale).max(axis=1)),
             surprise=sum(map(conformal.quantiles, np.square(relative.T)), ()),
         ),
         effective_rank=effective_rank(start),

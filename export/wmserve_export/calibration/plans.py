@@ -16,7 +16,7 @@ from wmserve.world import Calibration, Planned, World
 
 from wmserve_export.calibration import conformal
 from wmserve_export.calibration.measure import verified
-from wmserve_export.calibration.scores import ExpectedError, Unlikeness
+from wmserve_export.calibration.scores import Distance, ExpectedError, Unlikeness
 from wmserve_export.calibration.trajectories import CalibrationError, Floats, Trajectory
 from wmserve_export.engines import Engine, search_members
 from wmserve_export.runtime import Runner
@@ -36,6 +36,8 @@ class Executed:
     """`[M, H]`."""
     disagreement: Doubles
     """`[M, H]`, of all members."""
+    distance: Doubles
+    """`[M, H]`, from known latents."""
     readout_errors: Doubles
     """`[M, H, R]`; R is 0 where the truth about them is not known."""
     ood: Doubles
@@ -47,8 +49,10 @@ class Executed:
 class Judge:
     """The engines that a plan of a world in a repository is made and judged with, at its planner's horizon."""
 
-    def __init__(self, place: Path, world: World, error: ExpectedError, unlikeness: Unlikeness) -> None:
-        self.world, self._error, self._unlikeness = world, error, unlikeness
+    def __init__(
+        self, place: Path, world: World, error: ExpectedError, unlikeness: Unlikeness, distance: Distance
+    ) -> None:
+        self.world, self._error, self._unlikeness, self._distance = world, error, unlikeness, distance
         self.horizon = world.planner.horizon
         unrolled = min(steps for steps in world.engine_horizons if steps >= self.horizon)
         self._padding = (unrolled - self.horizon) * world.action.action_block
@@ -85,11 +89,13 @@ class Judge:
         with torch.inference_mode():
             rollout = (inputs["context"], torch.from_numpy(actions)[None, None], torch.from_numpy(latents))
             expected = self._error(*rollout, torch.from_numpy(spread))[0].double().numpy()
+            distance = self._distance(torch.from_numpy(latents))[0].double().numpy()
         truth = seen[None, known:].astype(np.float64)
         return Executed(
             errors=np.linalg.norm(latents[0] - truth, axis=-1),
             expected=expected,
             disagreement=spread[0].astype(np.float64),
+            distance=distance,
             readout_errors=self._readout_errors(said, plan),
             ood=np.concatenate([[strange[:known].max()], goal_strange]),
             gaps=self._gap(said, inputs),
@@ -118,7 +124,7 @@ def measure(judge: Judge, plans: Iterable[Trajectory], count: int, show: bool) -
     return Executed(
         **{
             name: np.concatenate([getattr(row, name) for row in rows])
-            for name in ("errors", "expected", "disagreement", "readout_errors", "ood")
+            for name in ("errors", "expected", "disagreement", "distance", "readout_errors", "ood")
         },
         gaps=None if gaps[0] is None else np.concatenate([gap for gap in gaps if gap is not None]),
     )
@@ -127,7 +133,14 @@ def measure(judge: Judge, plans: Iterable[Trajectory], count: int, show: bool) -
 def calibrated(executed: Executed, logged: Calibration) -> Planned:
     """What plans came to, beside the calibration of logged trajectories, whose scales are used: they favour none."""
     relative = executed.errors / executed.expected
-    usual = np.maximum(logged.disagreement_scale[: relative.shape[1]], 1e-12)
+    steps = relative.shape[1]
+    disagreement, distance = (
+        (scores / np.maximum(scale[:steps], 1e-12)).max(axis=1)
+        for scores, scale in (
+            (executed.disagreement, logged.disagreement_scale),
+            (executed.distance, logged.distance_scale),
+        )
+    )
     return Planned(
         plans=len(relative),
         levels=tuple(
@@ -140,6 +153,7 @@ def calibrated(executed: Executed, logged: Calibration) -> Planned:
             for level in logged.levels
         ),
         ood=conformal.quantiles(executed.ood),
-        rollout_ood=conformal.quantiles((executed.disagreement / usual).max(axis=1)),
+        disagreement=conformal.quantiles(disagreement),
+        distance=conformal.quantiles(distance),
         held_out_gap=None if executed.gaps is None else conformal.quantiles(executed.gaps),
     )

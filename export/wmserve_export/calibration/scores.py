@@ -1,10 +1,12 @@
-"""The two score engines of a calibration, fitted here and run beside the world's own.
+"""The score engines of a calibration, fitted here and run beside the world's own.
 
-    encode/ood_*.onnx      features                                -> ood    how unlike the calibration's frames are
-    rollout/error_*.onnx   context, actions, latents, disagreement -> error  how far off each step is expected to be
+    encode/ood_*.onnx        features                                -> ood       how unlike known frames are
+    rollout/error_*.onnx     context, actions, latents, disagreement -> error     how far off steps are expected to be
+    rollout/distance_*.onnx  latents                                 -> distance  how far off known latents steps lead
 
 The first is a Mahalanobis distance in the features. The second is learned: disagreement alone ranks errors poorly, but
-where the model errs can mostly be told from what it predicts.
+where the model errs can mostly be told from what it predicts. Neither knows what nobody has logged, and an ensemble may
+agree there, too: what the third is for. It is the distance from the nearest of some latents that were seen.
 """
 
 import math
@@ -21,6 +23,8 @@ WIDTH, EPOCHS, BATCH, RATE = 128, 30, 128, 4e-3
 SHRINKAGE = 1e-3
 """Part of the mean variance that is added to each: directions in which frames never differ would rule it else."""
 LEAST = 1e-4
+POINTS, CANDIDATES = 2048, 20_000
+"""Latents that distances are measured from, and those that they are chosen from."""
 SPREAD_LEVEL = 0.05
 
 
@@ -93,6 +97,34 @@ class ExpectedError(nn.Module):
                 self.spread_part.copy_((errors / disagreement.clamp(min=LEAST)).flatten().quantile(SPREAD_LEVEL))
 
 
+class Distance(nn.Module):
+    """Distance of latents from the nearest of some known ones, latent units (Sun et al., 2022, with k = 1)."""
+
+    points: Tensor
+
+    def __init__(self, known: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("points", spread_out(known, POINTS))
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Latents `[B, S, H, D]` -> `[B, S, H]`."""
+        squares = self.points.square().sum(dim=-1) - 2 * latents @ self.points.T
+        nearest = squares.amin(dim=-1) + latents.square().sum(dim=-1)
+        return nearest.clamp(min=0).sqrt()
+
+
+def spread_out(known: Tensor, count: int) -> Tensor:
+    """Of latents `[M, D]` some that leave none of them far from all: each next is the farthest (Gonzalez, 1985)."""
+    generator = torch.Generator().manual_seed(0)
+    known = known[torch.randperm(len(known), generator=generator)[:CANDIDATES]]
+    chosen = [0]
+    nearest = torch.full((len(known),), torch.inf)
+    for _ in range(min(count, len(known)) - 1):
+        nearest = torch.minimum(nearest, (known - known[chosen[-1]]).square().sum(dim=1))
+        chosen.append(int(nearest.argmax()))
+    return known[chosen]
+
+
 def fit_error(
     world: World, rollouts: tuple[Tensor, Tensor, Tensor, Tensor], errors: Tensor, show: bool
 ) -> ExpectedError:
@@ -142,3 +174,10 @@ def error_engine(model: ExpectedError, world: World) -> bytes:
         "disagreement": {0: batch, 1: candidates, 2: steps},
     }
     return traced(model, inputs, ["error"], axes, "error")
+
+
+def distance_engine(model: Distance) -> bytes:
+    """As ONNX, batch, candidates and steps free."""
+    latents = torch.zeros(2, 3, 4, model.points.shape[1])
+    axes = {"latents": {0: Dim("B", min=1), 1: Dim("S", min=1), 2: Dim("H", min=1)}}
+    return traced(model, {"latents": latents}, ["distance"], axes, "distance")

@@ -154,7 +154,7 @@ class RolloutRequest(_message.Message):
     def __init__(self, world: _Optional[str] = ..., context: _Optional[_Union[Context, _Mapping]] = ..., actions: _Optional[_Union[Tensor, _Mapping]] = ..., return_latents: bool = ..., timeout_ms: _Optional[int] = ..., level: _Optional[float] = ..., tolerance: _Optional[float] = ...) -> None: ...
 
 class RolloutResponse(_message.Message):
-    __slots__ = ("disagreement", "readouts", "latents", "calibrated", "level", "radius", "joint_radius", "readout_radius", "ood", "ood_p_value", "trusted_horizon")
+    __slots__ = ("disagreement", "readouts", "latents", "calibrated", "level", "radius", "joint_radius", "readout_radius", "ood", "ood_p_value", "trusted_horizon", "disagreement_p_value")
     DISAGREEMENT_FIELD_NUMBER: _ClassVar[int]
     READOUTS_FIELD_NUMBER: _ClassVar[int]
     LATENTS_FIELD_NUMBER: _ClassVar[int]
@@ -166,6 +166,7 @@ class RolloutResponse(_message.Message):
     OOD_FIELD_NUMBER: _ClassVar[int]
     OOD_P_VALUE_FIELD_NUMBER: _ClassVar[int]
     TRUSTED_HORIZON_FIELD_NUMBER: _ClassVar[int]
+    DISAGREEMENT_P_VALUE_FIELD_NUMBER: _ClassVar[int]
     disagreement: Tensor
     readouts: Tensor
     latents: Tensor
@@ -177,7 +178,8 @@ class RolloutResponse(_message.Message):
     ood: _containers.RepeatedScalarFieldContainer[float]
     ood_p_value: _containers.RepeatedScalarFieldContainer[float]
     trusted_horizon: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, disagreement: _Optional[_Union[Tensor, _Mapping]] = ..., readouts: _Optional[_Union[Tensor, _Mapping]] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., calibrated: bool = ..., level: _Optional[float] = ..., radius: _Optional[_Union[Tensor, _Mapping]] = ..., joint_radius: _Optional[_Union[Tensor, _Mapping]] = ..., readout_radius: _Optional[_Union[Tensor, _Mapping]] = ..., ood: _Optional[_Iterable[float]] = ..., ood_p_value: _Optional[_Iterable[float]] = ..., trusted_horizon: _Optional[_Iterable[int]] = ...) -> None: ...
+    disagreement_p_value: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, disagreement: _Optional[_Union[Tensor, _Mapping]] = ..., readouts: _Optional[_Union[Tensor, _Mapping]] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., calibrated: bool = ..., level: _Optional[float] = ..., radius: _Optional[_Union[Tensor, _Mapping]] = ..., joint_radius: _Optional[_Union[Tensor, _Mapping]] = ..., readout_radius: _Optional[_Union[Tensor, _Mapping]] = ..., ood: _Optional[_Iterable[float]] = ..., ood_p_value: _Optional[_Iterable[float]] = ..., trusted_horizon: _Optional[_Iterable[int]] = ..., disagreement_p_value: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class Goal(_message.Message):
     __slots__ = ("observation", "latents_id", "latents", "readouts")
@@ -312,7 +314,7 @@ class PlanTiming(_message.Message):
     def __init__(self, encode_ms: _Optional[float] = ..., cost_ms: _Optional[float] = ..., search_ms: _Optional[float] = ..., total_ms: _Optional[float] = ...) -> None: ...
 
 class PlanResponse(_message.Message):
-    __slots__ = ("actions", "cost", "cost_per_iteration", "iterations", "stop_reason", "readouts", "disagreement", "goal_distance", "seed", "latents_id", "goal_latents_id", "timing", "digests", "decision_id", "status", "reasons", "held_out_gap", "calibrated", "level", "radius", "joint_radius", "readout_radius", "ood", "ood_p_value", "trusted_horizon", "held_out_gap_p_value", "observation_p_value", "goal_p_value", "constraint_probability")
+    __slots__ = ("actions", "cost", "cost_per_iteration", "iterations", "stop_reason", "readouts", "disagreement", "goal_distance", "seed", "latents_id", "goal_latents_id", "timing", "digests", "decision_id", "status", "reasons", "held_out_gap", "calibrated", "level", "radius", "joint_radius", "readout_radius", "ood", "ood_p_value", "trusted_horizon", "held_out_gap_p_value", "observation_p_value", "goal_p_value", "constraint_probability", "disagreement_p_value")
     ACTIONS_FIELD_NUMBER: _ClassVar[int]
     COST_FIELD_NUMBER: _ClassVar[int]
     COST_PER_ITERATION_FIELD_NUMBER: _ClassVar[int]
@@ -342,6 +344,7 @@ class PlanResponse(_message.Message):
     OBSERVATION_P_VALUE_FIELD_NUMBER: _ClassVar[int]
     GOAL_P_VALUE_FIELD_NUMBER: _ClassVar[int]
     CONSTRAINT_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    DISAGREEMENT_P_VALUE_FIELD_NUMBER: _ClassVar[int]
     actions: Tensor
     cost: float
     cost_per_iteration: _containers.RepeatedScalarFieldContainer[float]
@@ -371,7 +374,8 @@ class PlanResponse(_message.Message):
     observation_p_value: float
     goal_p_value: float
     constraint_probability: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, actions: _Optional[_Union[Tensor, _Mapping]] = ..., cost: _Optional[float] = ..., cost_per_iteration: _Optional[_Iterable[float]] = ..., iterations: _Optional[int] = ..., stop_reason: _Optional[_Union[StopReason, str]] = ..., readouts: _Optional[_Union[Tensor, _Mapping]] = ..., disagreement: _Optional[_Union[Tensor, _Mapping]] = ..., goal_distance: _Optional[_Union[Tensor, _Mapping]] = ..., seed: _Optional[int] = ..., latents_id: _Optional[str] = ..., goal_latents_id: _Optional[str] = ..., timing: _Optional[_Union[PlanTiming, _Mapping]] = ..., digests: _Optional[_Union[Digests, _Mapping]] = ..., decision_id: _Optional[str] = ..., status: _Optional[_Union[PlanStatus, str]] = ..., reasons: _Optional[_Iterable[str]] = ..., held_out_gap: _Optional[float] = ..., calibrated: bool = ..., level: _Optional[float] = ..., radius: _Optional[_Union[Tensor, _Mapping]] = ..., joint_radius: _Optional[_Union[Tensor, _Mapping]] = ..., readout_radius: _Optional[_Union[Tensor, _Mapping]] = ..., ood: _Optional[float] = ..., ood_p_value: _Optional[float] = ..., trusted_horizon: _Optional[int] = ..., held_out_gap_p_value: _Optional[float] = ..., observation_p_value: _Optional[float] = ..., goal_p_value: _Optional[float] = ..., constraint_probability: _Optional[_Iterable[float]] = ...) -> None: ...
+    disagreement_p_value: float
+    def __init__(self, actions: _Optional[_Union[Tensor, _Mapping]] = ..., cost: _Optional[float] = ..., cost_per_iteration: _Optional[_Iterable[float]] = ..., iterations: _Optional[int] = ..., stop_reason: _Optional[_Union[StopReason, str]] = ..., readouts: _Optional[_Union[Tensor, _Mapping]] = ..., disagreement: _Optional[_Union[Tensor, _Mapping]] = ..., goal_distance: _Optional[_Union[Tensor, _Mapping]] = ..., seed: _Optional[int] = ..., latents_id: _Optional[str] = ..., goal_latents_id: _Optional[str] = ..., timing: _Optional[_Union[PlanTiming, _Mapping]] = ..., digests: _Optional[_Union[Digests, _Mapping]] = ..., decision_id: _Optional[str] = ..., status: _Optional[_Union[PlanStatus, str]] = ..., reasons: _Optional[_Iterable[str]] = ..., held_out_gap: _Optional[float] = ..., calibrated: bool = ..., level: _Optional[float] = ..., radius: _Optional[_Union[Tensor, _Mapping]] = ..., joint_radius: _Optional[_Union[Tensor, _Mapping]] = ..., readout_radius: _Optional[_Union[Tensor, _Mapping]] = ..., ood: _Optional[float] = ..., ood_p_value: _Optional[float] = ..., trusted_horizon: _Optional[int] = ..., held_out_gap_p_value: _Optional[float] = ..., observation_p_value: _Optional[float] = ..., goal_p_value: _Optional[float] = ..., constraint_probability: _Optional[_Iterable[float]] = ..., disagreement_p_value: _Optional[float] = ...) -> None: ...
 
 class Acted(_message.Message):
     __slots__ = ("context", "actions")
@@ -482,7 +486,7 @@ class World(_message.Message):
     def __init__(self, contract_version: _Optional[int] = ..., name: _Optional[str] = ..., family: _Optional[str] = ..., description: _Optional[str] = ..., observation: _Optional[_Union[ObservationSpec, _Mapping]] = ..., action: _Optional[_Union[ActionSpec, _Mapping]] = ..., context_length: _Optional[int] = ..., latent_shape: _Optional[_Iterable[int]] = ..., ensemble_size: _Optional[int] = ..., horizon_limit: _Optional[int] = ..., engine_horizons: _Optional[_Iterable[int]] = ..., candidate_limit: _Optional[int] = ..., plan_budget: _Optional[int] = ..., readouts: _Optional[_Iterable[_Union[Readout, _Mapping]]] = ..., goal_metric: _Optional[_Union[GoalMetric, _Mapping]] = ..., planner: _Optional[_Union[PlannerDefaults, _Mapping]] = ..., digests: _Optional[_Union[Digests, _Mapping]] = ..., plan_precision: _Optional[str] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ..., search_members: _Optional[int] = ...) -> None: ...
 
 class Calibration(_message.Message):
-    __slots__ = ("digest", "engines", "files", "created", "trajectories", "tolerance", "levels", "disagreement_scale", "quantiles", "effective_rank", "smallest_std", "planned", "collapsed")
+    __slots__ = ("digest", "engines", "files", "created", "trajectories", "tolerance", "levels", "disagreement_scale", "quantiles", "effective_rank", "smallest_std", "planned", "collapsed", "distance_scale")
     class EnginesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -510,6 +514,7 @@ class Calibration(_message.Message):
     SMALLEST_STD_FIELD_NUMBER: _ClassVar[int]
     PLANNED_FIELD_NUMBER: _ClassVar[int]
     COLLAPSED_FIELD_NUMBER: _ClassVar[int]
+    DISTANCE_SCALE_FIELD_NUMBER: _ClassVar[int]
     digest: str
     engines: _containers.ScalarMap[str, str]
     files: _containers.ScalarMap[str, str]
@@ -523,21 +528,24 @@ class Calibration(_message.Message):
     smallest_std: float
     planned: CalibrationPlanned
     collapsed: str
-    def __init__(self, digest: _Optional[str] = ..., engines: _Optional[_Mapping[str, str]] = ..., files: _Optional[_Mapping[str, str]] = ..., created: _Optional[str] = ..., trajectories: _Optional[int] = ..., tolerance: _Optional[float] = ..., levels: _Optional[_Iterable[_Union[CalibrationLevel, _Mapping]]] = ..., disagreement_scale: _Optional[_Iterable[float]] = ..., quantiles: _Optional[_Union[CalibrationQuantiles, _Mapping]] = ..., effective_rank: _Optional[float] = ..., smallest_std: _Optional[float] = ..., planned: _Optional[_Union[CalibrationPlanned, _Mapping]] = ..., collapsed: _Optional[str] = ...) -> None: ...
+    distance_scale: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, digest: _Optional[str] = ..., engines: _Optional[_Mapping[str, str]] = ..., files: _Optional[_Mapping[str, str]] = ..., created: _Optional[str] = ..., trajectories: _Optional[int] = ..., tolerance: _Optional[float] = ..., levels: _Optional[_Iterable[_Union[CalibrationLevel, _Mapping]]] = ..., disagreement_scale: _Optional[_Iterable[float]] = ..., quantiles: _Optional[_Union[CalibrationQuantiles, _Mapping]] = ..., effective_rank: _Optional[float] = ..., smallest_std: _Optional[float] = ..., planned: _Optional[_Union[CalibrationPlanned, _Mapping]] = ..., collapsed: _Optional[str] = ..., distance_scale: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class CalibrationPlanned(_message.Message):
-    __slots__ = ("plans", "levels", "ood", "rollout_ood", "held_out_gap")
+    __slots__ = ("plans", "levels", "ood", "disagreement", "held_out_gap", "distance")
     PLANS_FIELD_NUMBER: _ClassVar[int]
     LEVELS_FIELD_NUMBER: _ClassVar[int]
     OOD_FIELD_NUMBER: _ClassVar[int]
-    ROLLOUT_OOD_FIELD_NUMBER: _ClassVar[int]
+    DISAGREEMENT_FIELD_NUMBER: _ClassVar[int]
     HELD_OUT_GAP_FIELD_NUMBER: _ClassVar[int]
+    DISTANCE_FIELD_NUMBER: _ClassVar[int]
     plans: int
     levels: _containers.RepeatedCompositeFieldContainer[CalibrationLevel]
     ood: _containers.RepeatedScalarFieldContainer[float]
-    rollout_ood: _containers.RepeatedScalarFieldContainer[float]
+    disagreement: _containers.RepeatedScalarFieldContainer[float]
     held_out_gap: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, plans: _Optional[int] = ..., levels: _Optional[_Iterable[_Union[CalibrationLevel, _Mapping]]] = ..., ood: _Optional[_Iterable[float]] = ..., rollout_ood: _Optional[_Iterable[float]] = ..., held_out_gap: _Optional[_Iterable[float]] = ...) -> None: ...
+    distance: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, plans: _Optional[int] = ..., levels: _Optional[_Iterable[_Union[CalibrationLevel, _Mapping]]] = ..., ood: _Optional[_Iterable[float]] = ..., disagreement: _Optional[_Iterable[float]] = ..., held_out_gap: _Optional[_Iterable[float]] = ..., distance: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class CalibrationLevel(_message.Message):
     __slots__ = ("level", "radius", "joint_radius", "readout_radius")
@@ -552,14 +560,16 @@ class CalibrationLevel(_message.Message):
     def __init__(self, level: _Optional[float] = ..., radius: _Optional[_Iterable[float]] = ..., joint_radius: _Optional[_Iterable[float]] = ..., readout_radius: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class CalibrationQuantiles(_message.Message):
-    __slots__ = ("ood", "rollout_ood", "surprise")
+    __slots__ = ("ood", "disagreement", "surprise", "distance")
     OOD_FIELD_NUMBER: _ClassVar[int]
-    ROLLOUT_OOD_FIELD_NUMBER: _ClassVar[int]
+    DISAGREEMENT_FIELD_NUMBER: _ClassVar[int]
     SURPRISE_FIELD_NUMBER: _ClassVar[int]
+    DISTANCE_FIELD_NUMBER: _ClassVar[int]
     ood: _containers.RepeatedScalarFieldContainer[float]
-    rollout_ood: _containers.RepeatedScalarFieldContainer[float]
+    disagreement: _containers.RepeatedScalarFieldContainer[float]
     surprise: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, ood: _Optional[_Iterable[float]] = ..., rollout_ood: _Optional[_Iterable[float]] = ..., surprise: _Optional[_Iterable[float]] = ...) -> None: ...
+    distance: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, ood: _Optional[_Iterable[float]] = ..., disagreement: _Optional[_Iterable[float]] = ..., surprise: _Optional[_Iterable[float]] = ..., distance: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class ObservationSpec(_message.Message):
     __slots__ = ("max_height", "max_width", "native_height", "native_width")

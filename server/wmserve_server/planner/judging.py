@@ -12,7 +12,7 @@ import numpy as np
 from .goal import DISAGREEMENT, GOAL_DISTANCE, READOUTS, Floats, GoalCost, mean_readouts
 from .search import Best
 
-EXPECTED_ERROR = "error"
+EXPECTED_ERROR, DISTANCE = "error", "distance"
 HELD_OUT_GAP = "held_out_gap"
 BROKEN = "broken"
 
@@ -21,17 +21,19 @@ def judged(goal: GoalCost, best: Best, said: Mapping[str, Floats], search_member
     """The best plan with details of the whole ensemble, and by how much held-out members find it worse.
 
     ``said`` is of this plan alone, `S` = 1: disagreement `[S, H]` and readouts `[S, E, H, R]` of all members, the
-    expected error `[S, H]` if there is one, and the goal distance `[S, H]` of the members that the search did not ask,
-    if there are any. Details gain ``error`` `[H]` and ``held_out_gap`` `[1]`: the goal cost by the latter less the goal
-    cost by the former, without penalties; and ``broken``, the probability of each constraint's being broken.
+    expected error and the distance `[S, H]` if they are known, and the goal distance `[S, H]` of the members that the
+    search did not ask, if there are any. Details gain ``error`` and ``distance`` `[H]`; ``held_out_gap`` `[1]`, the
+    goal cost by the latter less the goal cost by the former, without penalties; and ``broken``, the probability of each
+    constraint's being broken.
     """
     details = {
         **best.details,
         DISAGREEMENT: said[DISAGREEMENT][0],
         READOUTS: mean_readouts(said, said[DISAGREEMENT].shape)[0],
     }
-    if EXPECTED_ERROR in said:
-        details[EXPECTED_ERROR] = said[EXPECTED_ERROR][0]
+    for name in (EXPECTED_ERROR, DISTANCE):
+        if name in said:
+            details[name] = said[name][0]
     if GOAL_DISTANCE in said:
         held_out = {name: array[:, search_members:] if name == READOUTS else array for name, array in said.items()}
         found = goal.goal_cost(best.details[GOAL_DISTANCE][None])
