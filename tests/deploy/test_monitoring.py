@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from wmserve_client import Acted, Client, InvalidRequest
+from wmserve_client import Acted, Client, Guard, InvalidRequest
 from wmserve_export.reference import calibrate
 
 from tests.conftest import ROOT, Server, free_port
@@ -56,7 +56,9 @@ def ask_everything(client: Client) -> None:
     for one in calibrate.trajectories(calibrate.TEST_SEED, 3):
         start = client.encode(WORLD, one.observations[0])
         client.rollout(WORLD, start, one.actions[:25])
-        client.plan(WORLD, start, one.observations[3])
+        for _ in range(9):
+            client.plan(WORLD, start, one.observations[3])
+        client.plan(WORLD, start, one.observations[3], guard=Guard(tolerance=1e-6))
         client.observe(WORLD, one.observations[1], Acted(start, one.actions[:5]), session="monitored")
         for frame in one.observations:
             client.encode(WORLD, frame)
