@@ -3,7 +3,7 @@
 Changes cannot be seen: frames are drawn as ever, only what actions do is another.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,13 +13,12 @@ from wmserve_client import Acted, Client, PlanningPolicy
 from wmserve_client.results import Observed
 from wmserve_export.reference import collect, environment
 
+from loadtest.execute_plans import Step, path, picture
 from loadtest.trusting.rollouts import WORLD
 
 MODEL_STEPS = 10
 SLOWER = 0.5
 Floats = NDArray[np.float32]
-Step = Callable[[Floats, Floats, Floats], Floats]
-"""Positions `[1, 2]`, actions `[1, 2]` and doors `[1]` to positions `[1, 2]`."""
 
 
 def slower(position: Floats, action: Floats, door: Floats) -> Floats:
@@ -61,16 +60,14 @@ def play(client: Client, change: str, count: int, seed: int) -> list[Played]:
 
 def episode(client: Client, policy: PlanningPolicy, change: str, name: str, rng: np.random.Generator) -> Played:
     """Play one."""
-    door = collect.any_doors(rng, 1)
+    door = int(collect.any_doors(rng, 1)[0])
     position, goal = opposite_positions(rng)
-    picture = lambda place: environment.render(place, int(door[0]))[0].numpy()  # noqa: E731
-    policy.reset(picture(goal))
-    frame, outcomes, coverage = picture(position), [], 0.0
+    policy.reset(picture(goal, door))
+    frame, outcomes, coverage = picture(position, door), [], 0.0
     for _ in range(MODEL_STEPS):
         actions = np.stack([policy.act(frame) for _ in range(collect.ACTION_BLOCK)])
-        for action in actions:
-            position = CHANGES[change](position, action[None], door.astype(np.float32))
-        before, frame = frame, picture(position)
+        position = path(position, actions, door, CHANGES[change])[-1:]
+        before, frame = frame, picture(position, door)
         acted, plan = Acted(before, actions), policy.last_plan
         done = plan if plan is not None and plan.status == "ok" else acted  # a refused plan was not executed
         outcomes.append(client.observe(WORLD, frame, done, session=name))

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm, trange
 from wmserve_client import Client, Guard, Plan, PlannerOptions
 from wmserve_export.calibration.calibrate import calibrate_world
@@ -14,6 +13,7 @@ from wmserve_export.contract import ExportOptions
 from wmserve_export.export import export_world
 from wmserve_export.reference import collect, environment
 
+from loadtest.execute_plans import path, picture, trajectory
 from loadtest.serving import running
 from loadtest.trusting import pit
 from loadtest.trusting.pit import DOOR, NAME, Floats
@@ -23,13 +23,6 @@ LOGS, LOGS_SEED = 1500, 13_000_000
 PLANS, PLANS_SEED = 600, 14_000_000
 EPISODES_SEED = 15_000_000
 MODEL_STEPS = 20
-DOORS = np.float32([DOOR])
-
-
-def picture(place: Floats) -> NDArray[np.uint8]:
-    """The frame `[h, w, 3]` with the agent at `[1, 2]`; the pit cannot be seen."""
-    frame: NDArray[np.uint8] = environment.render(place, DOOR)[0].numpy()
-    return frame
 
 
 def logs(count: int) -> Iterator[Trajectory]:
@@ -37,22 +30,7 @@ def logs(count: int) -> Iterator[Trajectory]:
     rng = np.random.default_rng(LOGS_SEED)
     for _ in range(count):
         positions, actions = pit.walk(rng, np.array([DOOR]))
-        yield trajectory(positions[0], actions[0], None)
-
-
-def trajectory(positions: Floats, actions: Floats, goal: NDArray[np.uint8] | None) -> Trajectory:
-    """What was done and seen, a frame at each model step of positions `[N + 1, 2]`."""
-    places = positions[:: collect.ACTION_BLOCK]
-    readouts = np.column_stack([places, np.full(len(places), DOOR)]).astype(np.float32)
-    return Trajectory(environment.render(places, DOOR).numpy(), actions, readouts, goal)
-
-
-def path(start: Floats, actions: Floats) -> Floats:
-    """Positions `[N + 1, 2]` that actions `[N, 2]` lead through, where the pit is."""
-    places = [start]
-    for action in actions:
-        places.append(pit.step(places[-1], action[None], DOORS))
-    return np.concatenate(places)
+        yield trajectory(positions[0], actions[0], DOOR)
 
 
 def prepare(place: Path, folder: Path, count: int) -> None:
@@ -64,9 +42,10 @@ def prepare(place: Path, folder: Path, count: int) -> None:
         with Client(server.grpc) as client:
             for seed in trange(max(count, 300), desc="executing plans", unit="plan", mininterval=2):
                 start, goal = pit.outside(rng, 1), pit.outside(rng, 1)
-                plan = client.plan(NAME, picture(start), picture(goal), planner=PlannerOptions(seed=seed))
+                plan = client.plan(NAME, picture(start, DOOR), picture(goal, DOOR), planner=PlannerOptions(seed=seed))
                 assert plan.actions is not None, "nothing is refused before it is calibrated"
-                planned.append(trajectory(path(start, plan.actions), plan.actions, picture(goal)))
+                walked = path(start, plan.actions, DOOR, pit.step)
+                planned.append(trajectory(walked, plan.actions, DOOR, picture(goal, DOOR)))
     calibrate_world(place, NAME, logs(LOGS), LOGS, planned)
 
 
@@ -108,11 +87,11 @@ def episode(client: Client, rng: np.random.Generator, guard: Guard, obeyed: bool
     target, plans = {"agent_x": float(goal[0, 0]), "agent_y": float(goal[0, 1])}, []
     for step in range(MODEL_STEPS):
         options = PlannerOptions(seed=number * MODEL_STEPS + step)
-        plan = client.plan(NAME, picture(place), target, planner=options, guard=guard)
+        plan = client.plan(NAME, picture(place, DOOR), target, planner=options, guard=guard)
         plans.append(judged(plan, place))
         if plans[-1].refused and obeyed:
             continue
-        place = path(place, plan.actions[: collect.ACTION_BLOCK])[-1:]  # type: ignore[index]
+        place = path(place, plan.actions[: collect.ACTION_BLOCK], DOOR, pit.step)[-1:]  # type: ignore[index]
         if pit.inside(place).any() or np.linalg.norm(place - goal) < environment.SUCCESS_RADIUS:
             break
     reached = bool(np.linalg.norm(place - goal) < environment.SUCCESS_RADIUS)
@@ -123,5 +102,5 @@ def judged(plan: Plan, place: Floats) -> Judged:
     """Hold a plan against where it leads."""
     assert plan.actions is not None, "refused plans are asked for, too"
     assert plan.ood is not None, "the world is calibrated"
-    bad = bool(pit.inside(path(place, plan.actions)).any())
+    bad = bool(pit.inside(path(place, plan.actions, DOOR, pit.step)).any())
     return Judged(bad, plan.status == "refused", plan.ood, float(plan.disagreement.max()))
