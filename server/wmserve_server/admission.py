@@ -19,20 +19,29 @@ def weight(model_steps: int) -> int:
     return 1 + model_steps // MODEL_STEPS
 
 
+def going_away() -> Unavailable:
+    """What who comes too late is told."""
+    return Unavailable("the server is shutting down; try another", retry_after_s=RETRY_AFTER_S)
+
+
 class Admission:
     """Counts what is in flight; sheds what is over the bound before any work is done on it."""
 
     def __init__(self, max_in_flight: int) -> None:
         self._max_in_flight = max_in_flight
         self._in_flight = 0
-        self._draining = False
+        self._draining = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
 
     @property
     def draining(self) -> bool:
         """Whether new requests are refused because the gateway is going away."""
-        return self._draining
+        return self._draining.is_set()
+
+    async def drained(self) -> None:
+        """Wait until the gateway goes away."""
+        await self._draining.wait()
 
     @contextmanager
     def admit(self, weight: int = 1) -> Iterator[None]:
@@ -40,8 +49,8 @@ class Admission:
 
         What is heavier than all places together is let in where nothing else is.
         """
-        if self._draining:
-            raise Unavailable("the server is shutting down; try another", retry_after_s=RETRY_AFTER_S)
+        if self.draining:
+            raise going_away()
         if self._in_flight and self._in_flight + weight > self._max_in_flight:
             raise Overloaded(
                 f"work of {self._in_flight} requests is in flight, this one weighs {weight}, "
@@ -59,7 +68,7 @@ class Admission:
 
     async def drain(self, timeout_s: float) -> bool:
         """Let nobody in any more and wait for those inside; False if some were still there at the end."""
-        self._draining = True
+        self._draining.set()
         try:
             await asyncio.wait_for(self._idle.wait(), timeout_s)
         except TimeoutError:

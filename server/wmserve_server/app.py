@@ -104,7 +104,7 @@ class Gateway:
         """Listen first, so that a taken port is known at once and probes are answered from the beginning."""
         settings, core = self._settings, self._core(backend)
         http, listener = http_server(HttpEdge(core, self._metrics, settings.max_body_bytes), settings)
-        grpc_server = GrpcServer(core, self._metrics, settings.max_body_bytes)
+        grpc_server = GrpcServer(core, self._metrics, self._admission, settings.max_body_bytes)
         grpc_port = await grpc_server.start(settings.host, settings.grpc_port)
         http_port = listener.getsockname()[1]
         log.info("listening: HTTP on port %d, gRPC on port %d", http_port, grpc_port)

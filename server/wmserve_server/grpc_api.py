@@ -1,6 +1,8 @@
 """The gRPC edge: proto in, core, proto out; with health and reflection."""
 
+import asyncio
 import logging
+from collections.abc import AsyncIterator
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
@@ -10,6 +12,8 @@ from wmserve.v1 import world_model_pb2 as pb
 from wmserve.v1 import world_model_pb2_grpc as pb_grpc
 
 from wmserve_server import wire
+from wmserve_server.admission import Admission, going_away
+from wmserve_server.control import Control
 from wmserve_server.errors import WmserveError
 from wmserve_server.metrics import Metrics
 from wmserve_server.world_model import WorldModel
@@ -26,9 +30,10 @@ Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 class WorldModelService(pb_grpc.WorldModelServiceServicer):
     """Each call: decode, ask the core, encode; an error becomes its status and its metadata."""
 
-    def __init__(self, core: WorldModel, metrics: Metrics) -> None:
+    def __init__(self, core: WorldModel, metrics: Metrics, admission: Admission) -> None:
         self._core = core
         self._metrics = metrics
+        self._admission = admission
 
     async def ListWorlds(self, request: pb.ListWorldsRequest, context: Context) -> pb.ListWorldsResponse:  # noqa: N802, ARG002
         """List the worlds served now, by name."""
@@ -57,6 +62,41 @@ class WorldModelService(pb_grpc.WorldModelServiceServicer):
     async def Observe(self, request: pb.ObserveRequest, context: Context) -> pb.ObserveResponse:  # noqa: N802
         """Take in what came of actions."""
         return await self._answer(wire.VERBS["observe"], request, context)
+
+    async def Control(  # noqa: N802
+        self,
+        request_iterator: AsyncIterator[pb.ControlRequest],  # noqa: ARG002  # read from the context, which can be left
+        context: Context,
+    ) -> AsyncIterator[pb.ControlResponse]:
+        """Answer turn by turn until the caller has no more, or the server goes away."""
+        loop = Control(self._core)
+        try:
+            while (request := await self._next(context)) is not None:
+                with self._metrics.request(TRANSPORT, "control") as call:
+                    turn = wire.control_request(request)
+                    call.set_world(loop.world_of(turn), self._core.worlds())
+                    call.request_bytes = request.ByteSize()
+                    answer = wire.control_response(await loop.turn(turn))
+                    call.response_bytes = answer.ByteSize()
+                yield answer
+        except WmserveError as error:
+            await abort(context, error)
+        except Exception:
+            log.exception("control failed")
+            await abort(context, WmserveError("internal error; the server's log has more"))
+
+    async def _next(self, context: Context) -> pb.ControlRequest | None:
+        """The next message of a stream, None after the last; Unavailable when the server goes away before it comes."""
+        reading, leaving = (asyncio.ensure_future(what) for what in (context.read(), self._admission.drained()))
+        try:
+            await asyncio.wait({reading, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not reading.done():
+                raise going_away()
+            request: Any = reading.result()
+            return None if request is grpc.aio.EOF else request
+        finally:
+            reading.cancel()
+            leaving.cancel()
 
     async def _answer(self, verb: wire.Verb, request: Any, context: Context) -> Any:
         try:
@@ -87,7 +127,7 @@ async def abort(context: Context, error: WmserveError) -> NoReturn:
 class GrpcServer:
     """The gRPC server with its health service, which follows the core's readiness."""
 
-    def __init__(self, core: WorldModel, metrics: Metrics, max_body_bytes: int) -> None:
+    def __init__(self, core: WorldModel, metrics: Metrics, admission: Admission, max_body_bytes: int) -> None:
         self._server = grpc.aio.server(
             options=[
                 ("grpc.max_receive_message_length", max_body_bytes),
@@ -98,7 +138,7 @@ class GrpcServer:
             ]
         )
         self._health = health.aio.HealthServicer()
-        service = WorldModelService(core, metrics)
+        service = WorldModelService(core, metrics, admission)
         pb_grpc.add_WorldModelServiceServicer_to_server(service, self._server)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)

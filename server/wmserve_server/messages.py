@@ -458,6 +458,18 @@ class ObserveRequest(Message):
         return exactly_one(self, "decision_id", "acted")
 
 
+class ControlRequest(Message):
+    """One turn of a loop: exactly one of `plan` and `seen`, and how much of the last plan was executed."""
+
+    plan: PlanRequest | None = None
+    seen: Context | None = None
+    executed_steps: Annotated[int | None, Field(ge=0, le=MAX_COUNT)] = None
+
+    @model_validator(mode="after")
+    def _one_turn(self) -> Self:
+        return exactly_one(self, "plan", "seen")
+
+
 class ObserveResponse(Message):
     """How much of a surprise that was, and whether this is still the world it was."""
 
@@ -493,3 +505,10 @@ class ObserveResponse(Message):
     changed: Annotated[
         bool | None, Field(description="Whether it got there in this session: predictions are of another world.")
     ] = None
+
+
+class ControlResponse(Message):
+    """The next plan, and what came of the last one."""
+
+    plan: PlanResponse
+    outcome: ObserveResponse | None = None

@@ -72,15 +72,15 @@ def present(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def context(message: pb.Context) -> dict[str, Any]:
+def context(message: pb.Context, field: str = "context") -> dict[str, Any]:
     """A context as fields of the core's ``Context``."""
     has_frames = message.HasField("observations")
     return present(
         {
-            "observations": observations(message.observations, "context.observations") if has_frames else None,
+            "observations": observations(message.observations, f"{field}.observations") if has_frames else None,
             "latents_id": message.latents_id if message.HasField("latents_id") else None,
-            "latents": array(message, "latents", "context.latents"),
-            "action_history": array(message, "action_history", "context.action_history"),
+            "latents": array(message, "latents", f"{field}.latents"),
+            "action_history": array(message, "action_history", f"{field}.action_history"),
         }
     )
 
@@ -261,6 +261,25 @@ def observe_request(message: pb.ObserveRequest) -> m.ObserveRequest:
 def observe_response(answer: m.ObserveResponse) -> pb.ObserveResponse:
     """Convert an answer."""
     return pb.ObserveResponse(**{**answer.model_dump(exclude_none=True), "readouts": to_tensor(answer.readouts)})
+
+
+def control_request(message: pb.ControlRequest) -> m.ControlRequest:
+    """Check and convert."""
+    turn = message.WhichOneof("turn")
+    return build(
+        m.ControlRequest,
+        {
+            "plan": plan_request(message.plan) if turn == "plan" else None,
+            "seen": context(message.seen, "seen") if turn == "seen" else None,
+            "executed_steps": message.executed_steps if message.HasField("executed_steps") else None,
+        },
+    )
+
+
+def control_response(answer: m.ControlResponse) -> pb.ControlResponse:
+    """Convert an answer."""
+    outcome = None if answer.outcome is None else observe_response(answer.outcome)
+    return pb.ControlResponse(plan=plan_response(answer.plan), outcome=outcome)
 
 
 def world(contract: World) -> pb.World:

@@ -14,6 +14,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+import wmserve_client as wm
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from wmserve.arrays import from_tensor, to_tensor
@@ -114,6 +115,16 @@ def test_sigterm_finishes_what_is_in_flight(own_server: Server) -> None:
         assert running_plan.result(60).iterations >= 1
     assert own_server.process.wait(30) == 0
     assert alive(family) == []
+
+
+def test_a_loop_that_waits_for_its_caller_holds_no_shutdown_up(own_server: Server) -> None:
+    """It is told to go elsewhere; what it was answered before stands."""
+    with wm.Client(own_server.grpc) as client, client.control("two_room", {"agent_x": 100.0}) as loop:
+        assert loop.step(FRAME).plan.cost >= 0
+        own_server.process.send_signal(signal.SIGTERM)
+        own_server.process.wait(10)
+        with pytest.raises(wm.Unavailable, match="shutting down"):
+            loop.step(FRAME)
 
 
 def test_ctrl_c_is_a_clean_end(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ with Client("localhost:8081") as client:
 """
 
 from wmserve_client.client import AsyncClient, Client
+from wmserve_client.control import AsyncControl, Control
 from wmserve_client.errors import (
     BackendFault,
     DeadlineExceeded,
@@ -17,16 +18,18 @@ from wmserve_client.errors import (
 )
 from wmserve_client.policy import PlanningPolicy
 from wmserve_client.requests import Acted, ActionLimits, Constraint, Context, Guard, PlannerOptions
-from wmserve_client.results import Encoded, Observed, Plan, Rollout, World
+from wmserve_client.results import Encoded, Observed, Plan, Rollout, Turn, World
 
 __all__ = [
     "Acted",
     "ActionLimits",
     "AsyncClient",
+    "AsyncControl",
     "BackendFault",
     "Client",
     "Constraint",
     "Context",
+    "Control",
     "DeadlineExceeded",
     "Encoded",
     "Guard",
@@ -39,6 +42,7 @@ __all__ = [
     "PlannerOptions",
     "PlanningPolicy",
     "Rollout",
+    "Turn",
     "Unavailable",
     "WmserveError",
     "World",

@@ -16,6 +16,7 @@ from wmserve.v1 import world_model_pb2 as pb
 from wmserve.v1 import world_model_pb2_grpc as pb_grpc
 
 from wmserve_client import requests, results
+from wmserve_client.control import AsyncControl, Control
 from wmserve_client.errors import from_rpc
 from wmserve_client.requests import Acted, ActionLimits, Constraint, Context, Frames, Guard, PlannerOptions, Source
 from wmserve_client.results import Encoded, Observed, Plan, Rollout, World
@@ -127,6 +128,26 @@ class Client:
         request = requests.observe(world, observation, done, executed_steps, session, level)
         return results.observed(self._call(self._stub.Observe, request, timeout_s))
 
+    def control(
+        self,
+        world: str,
+        goal: Source | Mapping[str, float],
+        *,
+        planner: PlannerOptions | None = None,
+        limits: ActionLimits | None = None,
+        deadline_ms: int | None = None,
+        constraints: Sequence[Constraint] = (),
+        guard: Guard | None = None,
+        session: str = "",
+        timeout_s: float | None = None,
+    ) -> Control:
+        """Begin a loop: frames in, plans out, what came of each observed; a context manager.
+
+        A `session` is the loop's own unless one is named; `timeout_s` is that of a step.
+        """
+        first = requests.plan(world, None, goal, planner, limits, deadline_ms, constraints, guard, session)
+        return Control(self._stub.Control, first, self._timeout_s if timeout_s is None else timeout_s)
+
     def close(self) -> None:
         """Hang up."""
         self._channel.close()
@@ -227,6 +248,26 @@ class AsyncClient:
         """
         request = requests.observe(world, observation, done, executed_steps, session, level)
         return results.observed(await self._call(self._stub.Observe, request, timeout_s))
+
+    def control(
+        self,
+        world: str,
+        goal: Source | Mapping[str, float],
+        *,
+        planner: PlannerOptions | None = None,
+        limits: ActionLimits | None = None,
+        deadline_ms: int | None = None,
+        constraints: Sequence[Constraint] = (),
+        guard: Guard | None = None,
+        session: str = "",
+        timeout_s: float | None = None,
+    ) -> AsyncControl:
+        """Begin a loop: frames in, plans out, what came of each observed; a context manager.
+
+        A `session` is the loop's own unless one is named; `timeout_s` is that of a step.
+        """
+        first = requests.plan(world, None, goal, planner, limits, deadline_ms, constraints, guard, session)
+        return AsyncControl(self._stub.Control, first, self._timeout_s if timeout_s is None else timeout_s)
 
     async def close(self) -> None:
         """Hang up."""

@@ -206,7 +206,7 @@ def observe(
 
 def plan(
     world: str,
-    start: Source | Context,
+    start: Source | Context | None,
     target: Source | Mapping[str, float],
     options: PlannerOptions | None,
     action_limits: ActionLimits | None,
@@ -215,10 +215,10 @@ def plan(
     guard: Guard | None,
     session: str,
 ) -> pb.PlanRequest:
-    """A request to plan."""
+    """A request to plan; without a start it does not say yet from where on."""
     return pb.PlanRequest(
         world=world,
-        context=context(start),
+        context=None if start is None else context(start),
         goal=goal(target),
         planner=planner(options),
         limits=limits(action_limits),

@@ -181,6 +181,16 @@ class Plan:
         return len(self.cost_per_iteration)
 
 
+@dataclass(frozen=True)
+class Turn:
+    """One turn of a loop."""
+
+    plan: Plan
+    """What to do next."""
+    outcome: Observed | None
+    """What came of the last plan; None where there was none, or nothing of it was executed."""
+
+
 def floats(tensor: pb.Tensor) -> Floats:
     """A tensor of an answer, writable."""
     return from_tensor(tensor).astype(np.float32)
@@ -275,3 +285,8 @@ def plan(message: pb.PlanResponse) -> Plan:
         observation_p_value=number("observation_p_value"),
         goal_p_value=number("goal_p_value"),
     )
+
+
+def turn(message: pb.ControlResponse) -> Turn:
+    """Read an answer."""
+    return Turn(plan(message.plan), observed(message.outcome) if message.HasField("outcome") else None)

@@ -441,6 +441,24 @@ class ObserveResponse(_message.Message):
     changed: bool
     def __init__(self, latents_id: _Optional[str] = ..., expires_in_s: _Optional[float] = ..., readouts: _Optional[_Union[Tensor, _Mapping]] = ..., error: _Optional[float] = ..., calibrated: bool = ..., ood: _Optional[float] = ..., ood_p_value: _Optional[float] = ..., expected_error: _Optional[float] = ..., surprise: _Optional[float] = ..., surprise_p_value: _Optional[float] = ..., radius: _Optional[float] = ..., covered: bool = ..., observed: _Optional[int] = ..., coverage: _Optional[float] = ..., evidence: _Optional[float] = ..., changed: bool = ...) -> None: ...
 
+class ControlRequest(_message.Message):
+    __slots__ = ("plan", "seen", "executed_steps")
+    PLAN_FIELD_NUMBER: _ClassVar[int]
+    SEEN_FIELD_NUMBER: _ClassVar[int]
+    EXECUTED_STEPS_FIELD_NUMBER: _ClassVar[int]
+    plan: PlanRequest
+    seen: Context
+    executed_steps: int
+    def __init__(self, plan: _Optional[_Union[PlanRequest, _Mapping]] = ..., seen: _Optional[_Union[Context, _Mapping]] = ..., executed_steps: _Optional[int] = ...) -> None: ...
+
+class ControlResponse(_message.Message):
+    __slots__ = ("plan", "outcome")
+    PLAN_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    plan: PlanResponse
+    outcome: ObserveResponse
+    def __init__(self, plan: _Optional[_Union[PlanResponse, _Mapping]] = ..., outcome: _Optional[_Union[ObserveResponse, _Mapping]] = ...) -> None: ...
+
 class World(_message.Message):
     __slots__ = ("contract_version", "name", "family", "description", "observation", "action", "context_length", "latent_shape", "ensemble_size", "horizon_limit", "engine_horizons", "candidate_limit", "plan_budget", "readouts", "goal_metric", "planner", "digests", "plan_precision", "calibration", "search_members")
     CONTRACT_VERSION_FIELD_NUMBER: _ClassVar[int]

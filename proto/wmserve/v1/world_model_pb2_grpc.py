@@ -68,6 +68,11 @@ class WorldModelServiceStub(object):
                 request_serializer=wmserve_dot_v1_dot_world__model__pb2.ObserveRequest.SerializeToString,
                 response_deserializer=wmserve_dot_v1_dot_world__model__pb2.ObserveResponse.FromString,
                 _registered_method=True)
+        self.Control = channel.stream_stream(
+                '/wmserve.v1.WorldModelService/Control',
+                request_serializer=wmserve_dot_v1_dot_world__model__pb2.ControlRequest.SerializeToString,
+                response_deserializer=wmserve_dot_v1_dot_world__model__pb2.ControlResponse.FromString,
+                _registered_method=True)
 
 
 class WorldModelServiceServicer(object):
@@ -119,6 +124,14 @@ class WorldModelServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Control(self, request_iterator, context):
+        """Closes the loop: what is seen in, what to do out. At each turn the server learns what came of the last plan, and
+        plans again from where that left off. Its turns belong to one session. An error ends it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WorldModelServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -151,6 +164,11 @@ def add_WorldModelServiceServicer_to_server(servicer, server):
                     servicer.Observe,
                     request_deserializer=wmserve_dot_v1_dot_world__model__pb2.ObserveRequest.FromString,
                     response_serializer=wmserve_dot_v1_dot_world__model__pb2.ObserveResponse.SerializeToString,
+            ),
+            'Control': grpc.stream_stream_rpc_method_handler(
+                    servicer.Control,
+                    request_deserializer=wmserve_dot_v1_dot_world__model__pb2.ControlRequest.FromString,
+                    response_serializer=wmserve_dot_v1_dot_world__model__pb2.ControlResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -319,6 +337,33 @@ class WorldModelService(object):
             '/wmserve.v1.WorldModelService/Observe',
             wmserve_dot_v1_dot_world__model__pb2.ObserveRequest.SerializeToString,
             wmserve_dot_v1_dot_world__model__pb2.ObserveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Control(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/wmserve.v1.WorldModelService/Control',
+            wmserve_dot_v1_dot_world__model__pb2.ControlRequest.SerializeToString,
+            wmserve_dot_v1_dot_world__model__pb2.ControlResponse.FromString,
             options,
             channel_credentials,
             insecure,
