@@ -1,6 +1,6 @@
 """Do a served world's words about its own errors hold? Two-Room, through a running server.
 
-    python -m loadtest.bench_trust [--quick] [--only coverage plans ood trap changes collapse price]
+    python -m loadtest.bench_trust [--quick] [--only coverage plans ood trap poor changes collapse price]
 
 Trajectories are those that neither training nor calibration has seen. Each figure has a negative control beside it: a
 score that knows nothing, or a radius that is wrong, has to fail. Prints a table of goals, ends with one line of JSON,
@@ -33,7 +33,7 @@ from loadtest.machine import Noise, describe, milliseconds
 from loadtest.planning import rivals
 from loadtest.report import Goal, Report
 from loadtest.serving import ROOT
-from loadtest.trusting import collapsed, episodes, picture, rollouts, strange_frames
+from loadtest.trusting import collapsed, episodes, picture, rollouts, strange_frames, tiny
 from loadtest.trusting import trap as trapping
 from loadtest.trusting.rollouts import WORLD, Doubles
 from loadtest.trusting.scores import auroc, ause_ratio, sparsification, worst_tenth
@@ -228,8 +228,9 @@ def trap(report: Report, chosen: Options) -> None:
     kinds = {
         "no gate": (Guard(penalty=0), False),
         "gate (the default)": (Guard(), True),
-        "gate at 0.9": (Guard(refusal_level=0.9), True),
-        "penalty of 3, no gate": (Guard(penalty=3, refusal_level=0.9), False),
+        "gate at 0.99": (Guard(refusal_level=0.99), True),
+        "penalty of 1, no gate": (Guard(penalty=1), False),
+        "penalty of 1, gate at 0.99": (Guard(penalty=1, refusal_level=0.99), True),
     }
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -242,17 +243,23 @@ def trap(report: Report, chosen: Options) -> None:
                 judged = [plan for one in played for plan in one.plans]
                 bad = np.array([plan.bad for plan in judged])
                 caught = [plan.refused for plan in judged if plan.bad]
+                by_disagreement = [plan.refused_for_it for plan in judged if plan.bad]
                 refused = [plan.refused for plan in judged if not plan.bad]
                 scores = [np.array([getattr(plan, score) for plan in judged]) for score in ("distance", "disagreement")]
                 told = [auroc(score, bad) if 0 < bad.sum() < len(bad) else math.nan for score in scores]
                 reached = float(np.mean([one.reached for one in played]))
-                shares = (float(np.mean(caught or [math.nan])), float(np.mean(refused or [math.nan])))
+                shares = [float(np.mean(part or [math.nan])) for part in (caught, by_disagreement, refused)]
                 rows.append((name, percent(low), percent(high), percent(reached), *map(percent, shares), *told))
-                report.figures.setdefault("trap", {})[name] = {"low": low, "high": high, "caught": shares[0]}
-    columns = ("planner", "falls in, low", "high", "arrives", "bad plans refused", "good plans refused")
+                report.figures.setdefault("trap", {})[name] = {
+                    "low": low,
+                    "high": high,
+                    "caught": shares[0],
+                    "auroc": told[0],
+                }
+    columns = ("planner", "falls in, low", "high", "arrives", "bad plans refused", "for disagreement alone (control)")
     report.table(
         f"A pit that no log has entered, {chosen.episodes // 2} episodes each",
-        (*columns, "AUROC of unfamiliarity", "AUROC of disagreement (control)"),
+        (*columns, "good plans refused", "AUROC of unfamiliarity", "AUROC of disagreement (control)"),
         rows,
     )
     found = report.figures["trap"]
@@ -261,11 +268,12 @@ def trap(report: Report, chosen: Options) -> None:
         Goal("trap_rate_upper", "falls into it behind the gate, upper", found["gate (the default)"]["high"], 0.05),
         Goal(
             "gate_catch",
-            "bad plans of a penalised planner that the gate at 0.9 refuses",
-            found["penalty of 3, no gate"]["caught"],
+            "bad plans of a penalised planner that the gate refuses",
+            found["penalty of 1, no gate"]["caught"],
             0.9,
             True,
         ),
+        Goal("auroc_unlogged", "AUROC of plans into the unlogged region", found["no gate"]["auroc"], 0.95, True),
     )
 
 
@@ -323,11 +331,25 @@ def changes(report: Report, chosen: Options) -> None:
     )
 
 
+def poor(report: Report, chosen: Options) -> None:
+    """Whether a world that hardly predicts says so."""
+    with tempfile.TemporaryDirectory() as folder:
+        said = tiny.verdict(Path(folder), chosen.plans // 20)
+    rows = [("tolerance, a step's usual length", said.tolerance), ("radius of one step, median", said.radius)]
+    report.table("tiny-jepa's published weights", ("what", "latent units"), rows)
+    report.remarks.append(f"tiny-jepa's plans are refused for {', '.join(said.reasons)}")
+    report.add(
+        Goal("poor_refused", "plans of tiny-jepa's weights that are refused", said.refused, 0.99, True),
+        Goal("poor_radius", "its radius over its tolerance", said.radius / said.tolerance, 1, True),
+    )
+
+
 PARTS: Mapping[str, Callable[[Report, Options], None]] = {
     "coverage": coverage,
     "plans": plans,
     "ood": ood,
     "trap": trap,
+    "poor": poor,
     "changes": changes,
     "collapse": collapse,
     "price": price,

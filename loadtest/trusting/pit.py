@@ -2,8 +2,8 @@
 
     python -m loadtest.trusting.pit --out loadtest/trusting/pit_world
 
-makes its world, as the reference world is made, in some minutes. Who logged knew of the pit and went around it; what is
-trained on these logs has never seen the inside and knows of no reason not to cross it.
+makes its world, as the reference world is made, in some minutes. Who logged knew of the pit and went around it, at a
+distance; what is trained on these logs has never seen the place and knows of no reason not to cross it.
 """
 
 import argparse
@@ -17,23 +17,26 @@ from wmserve_export.reference import collect, environment, fit, goal_metric, tra
 from wmserve_export.reference.collect import Behaviour, Trajectories
 
 NAME = "two_room_pit"
-CENTER, HALF = np.float32([82, 112]), np.float32([37, 28])
+CENTER, HALF = np.float32([81, 112]), np.float32([23, 18])
 """In the left room, up to the wall; there is a way around it on the left."""
+MARGIN = environment.SPEED * collect.ACTION_BLOCK
+"""So far from its edge, px, keeps who logs and knows of it: one model step."""
 DOOR = 49
 """Everywhere the same: what a pit is like is the matter here, not what walls are like."""
 TRAINING_SEED, HELD_OUT_SEED = 12_000_000, 12_500_000
 RECIPE = train.Recipe(
     per_layout=1500,
-    world=fit.Recipe(layouts=1, trajectories=64, steps=900, member_steps=1500, readout_steps=1500),
+    world=fit.Recipe(layouts=1, trajectories=64, steps=1800, member_steps=4000, readout_steps=1500),
     metric=goal_metric.Recipe(steps=800),
 )
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 
 
-def inside(positions: Floats) -> Bools:
-    """Whether positions `[..., 2]`, px, are in the pit."""
-    return np.asarray((np.abs(positions - CENTER) < HALF).all(axis=-1))
+def inside(positions: Floats, margin: float = 0.0) -> Bools:
+    """Whether positions `[..., 2]`, px, are in the pit, or nearer to it than a margin."""
+    near = (np.abs(positions - CENTER) < HALF + np.float32(margin)).all(axis=-1)
+    return np.asarray(near & (positions[..., 0] < environment.WALL))
 
 
 def step(position: Floats, action: Floats, door: Floats) -> Floats:
@@ -53,18 +56,18 @@ def walk(rng: np.random.Generator, doors: environment.Ints) -> tuple[Floats, Flo
         away = away / np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-6)
         around = np.clip(way * np.stack([-away[:, 1], away[:, 0]], axis=1) + 0.5 * away, -1, 1)
         for other in (around, away):  # away from a point of a convex pit never leads into it
-            action = np.where(inside(environment.step(now, action, doors))[:, None], other, action)
+            action = np.where(inside(environment.step(now, action, doors), MARGIN)[:, None], other, action)
         actions.append(action.astype(np.float32))
         positions.append(environment.step(now, actions[-1], doors))
     walked = np.stack(positions, axis=1)
-    assert not inside(walked).any(), "the logs stay outside"
+    assert not inside(walked, MARGIN).any(), "the logs stay outside"
     return walked, np.stack(actions, axis=1)
 
 
 def outside(rng: np.random.Generator, count: int) -> Floats:
-    """Free positions `[M, 2]` that are not in the pit."""
+    """Free positions `[M, 2]` that keep the logs' distance from the pit."""
     found = environment.free_positions(rng, 4 * count + 100)
-    return found[~inside(found)][:count]
+    return found[~inside(found, MARGIN)][:count]
 
 
 def logs(seed: int, doors: environment.Ints) -> Trajectories:

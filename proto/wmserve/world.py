@@ -129,6 +129,8 @@ QUANTILE_LEVELS = (*(level / 100 for level in range(100)), 0.995, 0.999, 1.0)
 """Levels at which a calibration keeps the quantiles of a score: from the least score seen to the largest."""
 
 Quantile = Annotated[tuple[FiniteFloat, ...], Field(min_length=len(QUANTILE_LEVELS), max_length=len(QUANTILE_LEVELS))]
+ByStep = tuple[FiniteFloat, ...]
+"""`[H x levels]`, row by row: quantiles of each number of model steps."""
 Scales = Annotated[tuple[Annotated[FiniteFloat, Field(ge=0)], ...], Field(min_length=1)]
 
 
@@ -151,16 +153,25 @@ class Level(Part):
 
 
 class Quantiles(Part):
-    """Scores of the trajectories that the world was calibrated on, at QUANTILE_LEVELS."""
+    """Scores of the trajectories that the world was calibrated on, at QUANTILE_LEVELS.
+
+    Disagreement and distance are those of rollouts that came true, within the tolerance at every step: one that went
+    astray says nothing of what is usual.
+    """
 
     ood: Quantile
     """Of single observations, as ``encode`` scores them."""
-    disagreement: Quantile
-    """Of whole rollouts: the largest disagreement of a step over that step's `disagreement_scale`."""
-    distance: Quantile
-    """Of whole rollouts: the largest distance of a step from known latents over that step's `distance_scale`."""
-    surprise: tuple[FiniteFloat, ...]
-    """`[H x levels]`, row by row: of each step's squared error, over the square of the expected one."""
+    disagreement: ByStep
+    """Of rollouts so long: the largest disagreement of a step over that step's `disagreement_scale`."""
+    distance: ByStep
+    """Of rollouts so long: the largest distance of a step from known latents over that step's `distance_scale`."""
+    surprise: ByStep
+    """Of that step's squared error, over the square of the expected one."""
+
+    @staticmethod
+    def after(steps: int, quantiles: ByStep) -> tuple[float, ...]:
+        """Those of so many model steps."""
+        return quantiles[(steps - 1) * len(QUANTILE_LEVELS) : steps * len(QUANTILE_LEVELS)]
 
 
 class Planned(Part):
@@ -176,6 +187,7 @@ class Planned(Part):
     ood: Quantile
     """Of what plans rest on: the strangest frame of each context, and each goal."""
     disagreement: Quantile
+    """As in `Quantiles`, like the next two of plans that came true."""
     distance: Quantile
     held_out_gap: Quantile | None
     """Goal cost by the members that the search never asked less that by those it asked; None where it asks all."""

@@ -15,7 +15,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from wmserve.world import QUANTILE_LEVELS, Calibration, Level, Planned, World
+from wmserve.world import QUANTILE_LEVELS, Calibration, Level, Planned, Quantiles, World
 
 from wmserve_server.backend import Floats, Rolled
 from wmserve_server.errors import InvalidArgument
@@ -87,13 +87,17 @@ def of_rollouts(world: World, rolled: Rolled, asked: Confidence) -> Trust:
     calibration = world.calibration
     ood = largest(rolled.distance, calibration.distance_scale)
     spread = largest(rolled.disagreement, calibration.disagreement_scale)
+    ood_quantiles, spread_quantiles = (
+        Quantiles.after(horizon, scores)
+        for scores in (calibration.quantiles.distance, calibration.quantiles.disagreement)
+    )
     return Trust(
         radius=radius,
         joint_radius=error * np.array(asked.level.joint_radius[:horizon], np.float32),
         readout_radius=readout_radius(asked.level, error),
         ood=ood,
-        ood_p_value=p_values(calibration.quantiles.distance, ood, calibration.trajectories),
-        disagreement_p_value=p_values(calibration.quantiles.disagreement, spread, calibration.trajectories),
+        ood_p_value=p_values(ood_quantiles, ood, calibration.trajectories),
+        disagreement_p_value=p_values(spread_quantiles, spread, calibration.trajectories),
         trusted_horizon=np.cumprod(radius <= asked.tolerance, axis=1).sum(axis=1),
     )
 
@@ -186,7 +190,7 @@ def of_plan(
     ood_p_value, disagreement_p_value = (
         min(
             float(p_values(of_plans, score, planned.plans)[0]),
-            float(p_values(of_logs, score, logged.trajectories)[0]),
+            float(p_values(Quantiles.after(horizon, of_logs), score, logged.trajectories)[0]),
         )
         for score, of_plans, of_logs in (
             (ood, planned.distance, logged.quantiles.distance),
@@ -263,8 +267,7 @@ class Surprise:
 
 def surprise(calibration: Calibration, error: float, expected_error: float, steps: int) -> Surprise:
     """Judge an error, latent units, after `steps` model steps."""
-    first = (steps - 1) * len(QUANTILE_LEVELS)
-    quantiles = calibration.quantiles.surprise[first : first + len(QUANTILE_LEVELS)]
+    quantiles = Quantiles.after(steps, calibration.quantiles.surprise)
     value = (error / max(expected_error, 1e-12)) ** 2
     p_value = float(p_values(quantiles, np.array(value), calibration.trajectories))
     return Surprise(value, p_value, expected_error, quantiles, 1 / (calibration.trajectories + 1))

@@ -39,7 +39,7 @@ def calibrated() -> World:
         levels=levels,
         disagreement_scale=(0.1,) * 10,
         distance_scale=(0.2,) * 10,
-        quantiles=Quantiles(ood=ramp, disagreement=ramp, distance=ramp, surprise=10 * ramp),
+        quantiles=Quantiles(ood=ramp, disagreement=10 * ramp, distance=10 * ramp, surprise=10 * ramp),
         effective_rank=10,
         smallest_std=1,
     )

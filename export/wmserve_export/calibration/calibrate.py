@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from wmserve.statistics import collapse, effective_rank
-from wmserve.world import Calibration, Quantiles, World
+from wmserve.world import ByStep, Calibration, Quantiles, World
 
 from wmserve_export import repository
 from wmserve_export.calibration import conformal, plans
@@ -108,13 +109,15 @@ def put_together(
         for scores in (fit.disagreement.astype(np.float64), far_fitted)
     )
     start = held_out.context[:, -1].astype(np.float64)
+    tolerance = usual_move(held_out) if tolerance is None else tolerance
+    true = conformal.came_true(held_out.errors, tolerance)
     found = Calibration(
         digest="sha256:" + 64 * "0",
         engines=world.digests.engines,
         files={key: digest(content) for key, content in files.items()},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         trajectories=len(relative),
-        tolerance=usual_move(held_out) if tolerance is None else tolerance,
+        tolerance=tolerance,
         levels=tuple(
             conformal.level(
                 level,
@@ -128,9 +131,9 @@ def put_together(
         distance_scale=tuple(far_scale),
         quantiles=Quantiles(
             ood=conformal.quantiles(ood),
-            disagreement=conformal.quantiles((spread / scale).max(axis=1)),
-            distance=conformal.quantiles((far / far_scale).max(axis=1)),
-            surprise=sum(map(conformal.quantiles, np.square(relative.T)), ()),
+            disagreement=by_step(np.maximum.accumulate(spread / scale, axis=1), true),
+            distance=by_step(np.maximum.accumulate(far / far_scale, axis=1), true),
+            surprise=by_step(np.square(relative)),
         ),
         effective_rank=effective_rank(start),
         smallest_std=float(start.std(axis=0).min()),
@@ -139,6 +142,12 @@ def put_together(
     if executed is not None:
         found = found.model_copy(update={"planned": plans.calibrated(executed, found)})
     return found.model_copy(update={"digest": found.own_digest()})
+
+
+def by_step(scores: NDArray[np.float64], counted: NDArray[np.bool_] | None = None) -> ByStep:
+    """Quantiles of each column of `[M, H]`, of the rows that count."""
+    columns = zip(scores.T, np.ones_like(scores.T, bool) if counted is None else counted.T, strict=True)
+    return sum((conformal.quantiles(column[rows]) for column, rows in columns), ())
 
 
 def usual_move(held_out: Measured) -> float:

@@ -14,6 +14,9 @@ from wmserve.world import QUANTILE_LEVELS, Level
 from wmserve_export.calibration.trajectories import CalibrationError
 
 Doubles = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+USUALLY = 0.5
+"""Part of the predictions that come true in a world that predicts at all."""
 
 
 def radius(scores: Doubles, level: float) -> Doubles:
@@ -35,6 +38,15 @@ def joint_radius(scores: Doubles, scale: Doubles, level: float) -> Doubles:
 def quantiles(scores: Doubles) -> tuple[float, ...]:
     """Quantiles of `[M]` at the levels that a calibration keeps."""
     return tuple(float(value) for value in np.quantile(scores, QUANTILE_LEVELS))
+
+
+def came_true(errors: Doubles, tolerance: float) -> Bools:
+    """Which predictions `[M, H]` were within the tolerance up to each step; all, where at some step hardly any is.
+
+    What is usual is learned from these: a prediction that went astray, also where no log has been, is no example.
+    """
+    true = np.maximum.accumulate(errors, axis=1) <= tolerance
+    return true if true[:, -1].mean() >= USUALLY else np.ones_like(true)
 
 
 def level(probability: float, relative: Doubles, readouts: Doubles, scale: Doubles) -> Level:

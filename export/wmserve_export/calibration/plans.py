@@ -141,6 +141,7 @@ def calibrated(executed: Executed, logged: Calibration) -> Planned:
             (executed.distance, logged.distance_scale),
         )
     )
+    true = conformal.came_true(executed.errors, logged.tolerance)[:, -1]
     return Planned(
         plans=len(relative),
         levels=tuple(
@@ -153,7 +154,7 @@ def calibrated(executed: Executed, logged: Calibration) -> Planned:
             for level in logged.levels
         ),
         ood=conformal.quantiles(executed.ood),
-        disagreement=conformal.quantiles(disagreement),
-        distance=conformal.quantiles(distance),
-        held_out_gap=None if executed.gaps is None else conformal.quantiles(executed.gaps),
+        disagreement=conformal.quantiles(disagreement[true]),
+        distance=conformal.quantiles(distance[true]),
+        held_out_gap=None if executed.gaps is None else conformal.quantiles(executed.gaps[true]),
     )

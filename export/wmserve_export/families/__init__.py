@@ -25,6 +25,7 @@ ENTRY_POINTS = "wmserve.families"
 FAMILIES = {
     "conv_jepa": "wmserve_export.families.conv_jepa:load",
     "lewm": "wmserve_export.families.lewm:load",
+    "tiny_jepa": "wmserve_export.families.tiny_jepa:load",
 }
 """Families that ship with wmserve, as ``module:function``."""
 
