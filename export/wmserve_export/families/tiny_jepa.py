@@ -63,7 +63,7 @@ class TinyJepa(nn.Module):
     def __init__(self, config: TinyJepaConfig, weights: dict[str, Tensor]) -> None:
         super().__init__()
         self.config = config
-        self.networks = nn.ModuleDict({name: perceptron(name, weights) for name in LAYERS})
+        self.enc, self.pred, self.pellet, self.agenth = (perceptron(name, weights) for name in LAYERS)
         self.register_buffer("moves", torch.tensor(MOVES), persistent=False)
 
     def encode(self, observations: Tensor) -> tuple[Tensor, Tensor]:
@@ -72,13 +72,12 @@ class TinyJepa(nn.Module):
         grey = reduce_frames(observations.flatten(0, 1), CANVAS).mean(dim=1) / 255.0
         side = CANVAS // PATCH
         patches = grey.reshape(-1, side, PATCH, side, PATCH).transpose(2, 3).flatten(1)
-        *first, last = self.networks["enc"]  # type: ignore[misc]  # a Sequential iterates over its modules
-        features = nn.Sequential(*first)(patches)
-        return torch.unflatten(last(features), 0, frames), torch.unflatten(features, 0, frames)
+        features = self.enc[:-1](patches)
+        return torch.unflatten(self.enc[-1](features), 0, frames), torch.unflatten(features, 0, frames)
 
     def readout(self, latents: Tensor) -> Tensor:
         """Latents `[..., D]` -> pellet's and agent's place `[..., 4]`, pixels."""
-        return CANVAS * torch.cat([self.networks["pellet"](latents), self.networks["agenth"](latents)], dim=-1)
+        return CANVAS * torch.cat([self.pellet(latents), self.agenth(latents)], dim=-1)
 
     def predict(self, context: Tensor, actions: Tensor, members: int | None = None) -> Tensor:
         """Context `[B, T, D]`, of which the last frame counts, actions `[B, S, N, 2]` -> latents `[B, S, 1, H, D]`."""
@@ -88,7 +87,7 @@ class TinyJepa(nn.Module):
         latents = context[:, -1:].expand(-1, actions.shape[1], -1)
         path = []
         for step in range(actions.shape[2]):
-            latents = self.networks["pred"](torch.cat([latents, moves[:, :, step]], dim=-1))
+            latents = self.pred(torch.cat([latents, moves[:, :, step]], dim=-1))
             path.append(latents)
         return torch.stack(path, dim=2)[:, :, None]
 
