@@ -1,12 +1,10 @@
 """Dashboard and alerts: queries against a real Prometheus and a live server, every alert with its fault."""
 
-import json
 import re
 import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import httpx
 import numpy as np
@@ -14,16 +12,13 @@ import pytest
 from wmserve_client import Acted, Client, Guard, InvalidRequest
 from wmserve_export.reference import calibrate
 
-from tests.conftest import ROOT, Server, free_port
+from loadtest import monitoring
+from tests.conftest import ROOT, Server
 
 WORLD = "two_room"
 DEPLOY = ROOT / "deploy"
-DASHBOARD = json.loads((DEPLOY / "grafana" / "wmserve.json").read_text())
-PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
-QUERIES = [(panel["title"], target["expr"]) for panel in PANELS for target in panel["targets"]]
-RATE_INTERVAL, WORLDS = "15s", ".*"
-"""What Grafana puts in the place of its variables."""
-SCRAPED_FOR_S = 12
+QUERIES = [(panel["title"], target["expr"]) for panel in monitoring.PANELS for target in panel["targets"]]
+RATE_INTERVAL_S, SCRAPED_FOR_S = 15, 12
 
 pytestmark = pytest.mark.skipif(
     shutil.which("prometheus") is None or shutil.which("promtool") is None,
@@ -69,49 +64,18 @@ def ask_everything(client: Client) -> None:
 @pytest.fixture(scope="module")
 def prometheus(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """A Prometheus that has scraped a server under load, with the rules loaded."""
-    folder, port = tmp_path_factory.mktemp("prometheus"), free_port()
-    config = {
-        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-        "rule_files": [str(DEPLOY / "prometheus" / "alerts.yml")],
-        "scrape_configs": [
-            {"job_name": "wmserve", "static_configs": [{"targets": [server.http.removeprefix("http://")]}]}
-        ],
-    }
-    (folder / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML
-    command = [
-        "prometheus",
-        f"--config.file={folder / 'prometheus.yml'}",
-        f"--storage.tsdb.path={folder / 'data'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-        "--enable-feature=exemplar-storage",
-    ]
-    with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
-        try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1/", timeout=10) as api:
-                with Client(server.grpc) as client:
-                    until = time.monotonic() + SCRAPED_FOR_S
-                    while time.monotonic() < until:
-                        ask_everything(client)
-                yield api
-        finally:
-            process.terminate()
-            process.wait(20)
-
-
-def query(api: httpx.Client, expression: str) -> list[dict[str, Any]]:
-    """The samples of an expression now."""
-    for variable, value in {"$__rate_interval": RATE_INTERVAL, "$world": WORLDS}.items():
-        expression = expression.replace(variable, value)
-    answer = api.get("query", params={"query": expression})
-    assert answer.status_code == 200, answer.text
-    samples: list[dict[str, Any]] = answer.json()["data"]["result"]
-    return samples
+    with monitoring.prometheus(tmp_path_factory.mktemp("prometheus"), server.http.removeprefix("http://")) as api:
+        with Client(server.grpc) as client:
+            until = time.monotonic() + SCRAPED_FOR_S
+            while time.monotonic() < until:
+                ask_everything(client)
+        yield api
 
 
 @pytest.mark.parametrize(("title", "expression"), QUERIES, ids=[f"{title}-{i}" for i, (title, _) in enumerate(QUERIES)])
 def test_every_panel_has_data(prometheus: httpx.Client, title: str, expression: str) -> None:
     """Numbers, not NaN: a panel that is empty under load is a broken one."""
-    samples = query(prometheus, expression)
+    samples = monitoring.answered(prometheus, "query", query=monitoring.filled_in(expression, RATE_INTERVAL_S))
     values = [float(sample["value"][1]) for sample in samples]
     assert np.isfinite(values).any(), f"{title}: {samples}"
 
