@@ -1,7 +1,8 @@
 """``wmserve export``: a checkpoint becomes a world in a Triton model repository.
 
-    wmserve export CHECKPOINT                      all in float32
-    wmserve export CHECKPOINT --precision mixed    plans of large worlds come sooner
+    wmserve export CHECKPOINT                                    all in float32
+    wmserve export CHECKPOINT --precision mixed                  plans of large worlds come sooner
+    wmserve export CHECKPOINT --family lewm --world world.json   as its authors published it
 
 In mixed precision ``plan`` scores all candidates in 8-bit integers and the best again in float32, so that plans are as
 good as in float32 and their costs are float32's. It pays where an engine's time goes into large products; small worlds
@@ -9,8 +10,12 @@ gain nothing.
 """
 
 import argparse
+import contextlib
+import importlib
 import json
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
@@ -19,7 +24,8 @@ from wmserve.world import Precision
 
 from wmserve_export.contract import ExportOptions
 from wmserve_export.export import export_world
-from wmserve_export.families import FamilyError
+from wmserve_export.families import PUBLISHED, FamilyError, published
+from wmserve_export.families.published import read_facts
 from wmserve_export.gates import GateError
 
 GATE_FAILED, UNUSABLE = 1, 2
@@ -40,7 +46,8 @@ def main(argv: list[str] | None = None) -> int:
         print("cannot export: --rank-problems must be at least 1", file=sys.stderr)
         return UNUSABLE
     try:
-        report = export_world(options.checkpoint, options.repository, chosen, show=not options.quiet)
+        with checkpoint(options.checkpoint, options.family, options.world) as folder:
+            report = export_world(folder, options.repository, chosen, show=not options.quiet)
     except GateError as error:
         print(f"refused, nothing was written: {error}", file=sys.stderr)
         return GATE_FAILED
@@ -49,6 +56,20 @@ def main(argv: list[str] | None = None) -> int:
         return UNUSABLE
     print(json.dumps(report, indent=2))
     return 0
+
+
+@contextlib.contextmanager
+def checkpoint(source: Path, family: str | None, world: Path | None) -> Iterator[Path]:
+    """A checkpoint folder of this project, made of one that was published, where its family is named."""
+    if family is None:
+        yield source
+        return
+    module, _, function = PUBLISHED[family].partition(":")
+    adopt = getattr(importlib.import_module(module), function)
+    facts, found = read_facts(world), published.read(source)
+    with tempfile.TemporaryDirectory() as folder:
+        adopt(found, facts, Path(folder))
+        yield Path(folder)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -61,6 +82,8 @@ def parser() -> argparse.ArgumentParser:
     defaults = ExportOptions()
     add = parser.add_argument
     add("checkpoint", type=Path, help="folder with config.json and weights")
+    add("--family", choices=sorted(PUBLISHED), help="read the checkpoint as this family's authors publish theirs")
+    add("--world", type=Path, metavar="FILE", help="JSON of what such a checkpoint does not say: name, actions")
     add("--repository", type=Path, default=Path("model_repository"), help="where Triton reads (default: %(default)s)")
     add("--name", help="name to serve the world under (default: the checkpoint's)")
     add(

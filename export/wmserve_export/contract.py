@@ -8,9 +8,10 @@ from pathlib import Path
 from wmserve.world import Digests, ObservationSpec, Precision, World
 
 from wmserve_export.engines import search_members
+from wmserve_export.examples import EXAMPLES_FILE
 from wmserve_export.families import CONFIG_FILE, FamilyConfig
 
-WEIGHTS = "weights.safetensors"
+WEIGHTS = ("*.safetensors", "*.npz")
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ def digest(content: bytes) -> str:
 
 def checkpoint_digest(checkpoint: Path) -> str:
     """Digest of the weights and of the configuration that gives them meaning."""
-    files = [checkpoint / CONFIG_FILE, *sorted(checkpoint.glob("*.safetensors"))]
+    weights = sorted(file for suffix in WEIGHTS for file in checkpoint.glob(suffix) if file.name != EXAMPLES_FILE)
+    files = [checkpoint / CONFIG_FILE, *weights]
     return digest("".join(f"{digest(file.read_bytes())}  {file.name}\n" for file in files).encode())
 
 

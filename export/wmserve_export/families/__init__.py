@@ -28,6 +28,8 @@ FAMILIES = {
     "tiny_jepa": "wmserve_export.families.tiny_jepa:load",
 }
 """Families that ship with wmserve, as ``module:function``."""
+PUBLISHED = {"lewm": "wmserve_export.families.lewm.adopting:adopt"}
+"""Families whose own formats are read, too: what makes a checkpoint folder of them."""
 
 
 class FamilyError(ValueError):

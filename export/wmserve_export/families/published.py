@@ -1,0 +1,155 @@
+"""Checkpoints as their families publish them: tensors and settings are read, what is in neither is asked for by name.
+
+    a folder with one .safetensors or .pt file, beside it config.json (settings) or attributes.json (wmserve convert)
+    such a file itself
+
+A ``.pt`` file is read as tensors alone (``weights_only``): nothing in it runs. What holds whole modules goes through
+``wmserve convert`` first.
+"""
+
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from wmserve.world import ActionSpec, PlannerDefaults, WorldName
+
+from wmserve_export.families import CONFIG_FILE, FamilyError
+
+ATTRIBUTES_FILE = "attributes.json"
+"""Numbers that converted modules carried beside their tensors, by module and name."""
+WEIGHT_FILES = (".safetensors", ".pt", ".pth")
+WRAPPERS = ("state_dict", "model", "module")
+"""Keys under which trainers put the tensors."""
+TEMPLATE = {
+    "name": "my_world",
+    "description": "what it is a world of",
+    "action": {
+        "axes": [{"name": "velocity_x", "unit": "m/s", "low": -1.0, "high": 1.0, "mean": 0.0, "std": 0.5}],
+        "action_block": 5,
+    },
+}
+
+
+class Facts(BaseModel):
+    """What no checkpoint of these families says of its world."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: WorldName
+    description: str
+    action: ActionSpec
+    """Names, units and bounds of the actions, and the statistics that they were normalised with in training."""
+    context_length: PositiveInt = 1
+    """Frames that a rollout is to start from."""
+    planner: PlannerDefaults | None = None
+    """None takes the settings that the family was published with."""
+
+
+def read_facts(file: Path | None) -> Facts:
+    """Facts of a JSON file; FamilyError names those that are missing and shows what such a file looks like."""
+    asked = f"the checkpoint does not say it; put it into a JSON file and name that with --world, such as\n{template()}"
+    if file is None:
+        raise FamilyError(f"name, description and action of the world are missing: {asked}")
+    try:
+        return Facts.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "it"
+        raise FamilyError(f"{file.name}: {field}: {first['msg']}; {asked}") from None
+
+
+def template() -> str:
+    """An example of such a file."""
+    return json.dumps(TEMPLATE, indent=1)
+
+
+@dataclass(frozen=True)
+class Published:
+    """What was read of a checkpoint."""
+
+    tensors: Mapping[str, Tensor]
+    settings: Mapping[str, Any]
+    """Its ``config.json``; empty where there is none."""
+    attributes: Mapping[str, Any]
+
+    def number(self, what: str, setting: str, attribute: str) -> int:
+        """A count that tensors do not show: of the settings, by dots, or of the attributes; FamilyError names it."""
+        found: Any = self.settings
+        for part in setting.split("."):
+            found = found.get(part) if isinstance(found, Mapping) else None
+        found = self.attributes.get(attribute) if found is None else found
+        if not isinstance(found, int) or found < 1:
+            raise FamilyError(f"{what} are missing: {CONFIG_FILE} should have them as {setting}")
+        return found
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a tensor; FamilyError where it is missing."""
+        if name not in self.tensors:
+            raise FamilyError(f"the checkpoint lacks {name}; is it of this family?")
+        return tuple(self.tensors[name].shape)
+
+    def layers(self, prefix: str) -> int:
+        """How many layers have tensors under ``prefix.<number>.``."""
+        numbers = {
+            name.removeprefix(f"{prefix}.").partition(".")[0] for name in self.tensors if name.startswith(f"{prefix}.")
+        }
+        return len(numbers)
+
+
+def read(source: Path) -> Published:
+    """Read a checkpoint; FamilyError where it is none, or would run code."""
+    file = weights_file(source)
+    folder = file.parent
+    return Published(read_tensors(file), read_json(folder / CONFIG_FILE), read_json(folder / ATTRIBUTES_FILE))
+
+
+def weights_file(source: Path) -> Path:
+    """The one file with weights."""
+    if source.is_file():
+        return source
+    files = [file for suffix in WEIGHT_FILES for file in sorted(source.glob(f"*{suffix}"))]
+    if len(files) == 1:
+        return files[0]
+    there = ", ".join(file.name for file in files) or "none"
+    raise FamilyError(f"one file of weights ({', '.join(WEIGHT_FILES)}) is needed in {source.name}, there: {there}")
+
+
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """Tensors by name, without what trainers wrap around them."""
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise FamilyError(
+            f"{file.name} holds more than tensors; first: wmserve convert {file.name} --out FOLDER"
+        ) from None
+    except (SafetensorError, RuntimeError, EOFError) as error:
+        raise FamilyError(f"{file.name} cannot be read: {error}") from None
+    for wrapper in WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    if not isinstance(content, Mapping) or not all(isinstance(tensor, Tensor) for tensor in content.values()):
+        raise FamilyError(f"{file.name} is no state dict: tensors by name are needed")
+    return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
+
+
+def read_json(file: Path) -> Mapping[str, Any]:
+    """A JSON object; empty where there is no file."""
+    try:
+        content = json.loads(file.read_text())
+    except FileNotFoundError:
+        return {}
+    except json.JSONDecodeError as error:
+        raise FamilyError(f"{file.name} is not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise FamilyError(f"{file.name} is no JSON object")
+    return content
