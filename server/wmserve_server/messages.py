@@ -287,7 +287,9 @@ class RolloutResponse(Message):
     ] = None
     ood_p_value: Annotated[
         tuple[float, ...] | None,
-        Field(description="`[S]`: how many of the calibration's rollouts scored as high or higher, 0 to 1."),
+        Field(
+            description="`[S]`: how many of the calibration's rollouts that came true scored as high or higher, 0 to 1."
+        ),
     ] = None
     disagreement_p_value: Annotated[
         tuple[float, ...] | None,
@@ -398,8 +400,8 @@ class PlanResponse(Message):
     ood_p_value: Annotated[
         float | None,
         Field(
-            description="How many of the calibration's plans scored as high or higher, or of its trajectories, 0 to 1: "
-            "the fewer."
+            description="How many of the calibration's plans that came true scored as high or higher, or of its "
+            "trajectories, 0 to 1: the fewer."
         ),
     ] = None
     disagreement_p_value: Annotated[float | None, Field(description="The same of the largest disagreement.")] = None
