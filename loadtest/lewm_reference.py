@@ -6,13 +6,14 @@ What it is asked is what its solver asks: ``get_cost`` with the latents of conte
 import torch
 from stable_worldmodel.wm.lewm import LeWM
 from stable_worldmodel.wm.lewm.module import MLP, Embedder, Predictor
+from stable_worldmodel.wm.pldm import PLDM as PLDM
 from torch import Tensor, nn
 from transformers import ViTConfig, ViTModel
 from wmserve_export.families.lewm.config import LewmConfig
 
 
-def build(config: LewmConfig, weights: dict[str, Tensor]) -> nn.Module:
-    """A reference model with these weights, in eval mode."""
+def build(config: LewmConfig, weights: dict[str, Tensor], kind: type[nn.Module] = LeWM) -> nn.Module:
+    """A reference model with these weights, in eval mode; a PLDM has the same parts."""
     dim = config.latent_dim
     vit = ViTConfig(
         hidden_size=dim,
@@ -22,7 +23,7 @@ def build(config: LewmConfig, weights: dict[str, Tensor]) -> nn.Module:
         image_size=config.image_size,
         patch_size=config.patch_size,
     )
-    model = LeWM(
+    model = kind(
         encoder=ViTModel(vit, add_pooling_layer=False),
         predictor=Predictor(
             num_frames=config.window,
@@ -44,9 +45,14 @@ def build(config: LewmConfig, weights: dict[str, Tensor]) -> nn.Module:
 
 def encode(model: nn.Module, pixels: Tensor) -> Tensor:
     """Pixels `[B, T, 3, h, w]`, 0..1, of the native size -> latents `[B, T, D]`."""
+    return model.encode({"pixels": normalised(pixels)})["emb"]
+
+
+def normalised(pixels: Tensor) -> Tensor:
+    """Pixels `[..., 3, h, w]`, 0..1, as the reference's training normalises them."""
     mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
     std = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
-    return model.encode({"pixels": (pixels - mean) / std})["emb"]
+    return (pixels - mean) / std
 
 
 def scored(config: LewmConfig, actions: Tensor) -> Tensor:

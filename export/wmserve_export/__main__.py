@@ -68,7 +68,7 @@ def checkpoint(source: Path, family: str | None, world: Path | None) -> Iterator
     adopt = getattr(importlib.import_module(module), function)
     facts, found = read_facts(world), published.read(source)
     with tempfile.TemporaryDirectory() as folder:
-        adopt(found, facts, Path(folder))
+        adopt(family, found, facts, Path(folder))
         yield Path(folder)
 
 

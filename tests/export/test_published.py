@@ -71,7 +71,7 @@ def test_every_form_is_read_as_the_same_world(
         stored = {"epoch": 3, "state_dict": {f"module.{name}": tensor for name, tensor in weights.items()}}
     folder = checkpoint(tmp_path / "published", stored, form if "." in form else "weights.pt")  # type: ignore[arg-type]
     source = folder / "weights.pt" if form == "a file" else folder
-    adopt(published.read(source), published.read_facts(world), tmp_path / "adopted")
+    adopt("lewm", published.read(source), published.read_facts(world), tmp_path / "adopted")
     family, frames = families.load(tmp_path / "adopted"), torch.full((1, 1, 28, 28, 3), 9, dtype=torch.uint8)
     assert isinstance(family.config, LewmConfig)
     sizes = {name: value for name, value in family.config.model_dump().items() if name != "planner"}
@@ -80,6 +80,35 @@ def test_every_form_is_read_as_the_same_world(
     with torch.inference_mode():
         wanted = lewm_reference.encode(reference, (frames / 255.0).permute(0, 1, 4, 2, 3))
         torch.testing.assert_close(family.encode(frames)[0], wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("context_length", [1, 2])
+def test_a_pldm_is_the_references(context_length: int, weights: dict[str, Tensor], world: Path, tmp_path: Path) -> None:
+    """From its own checkpoint, whose ``config.json`` is that of its training: from pixels to costs, every step.
+
+    One problem at a time: the reference's cost fails on several.
+    """
+    folder = checkpoint(tmp_path / "published", weights)
+    (folder / "config.json").write_text(json.dumps({"encoder_scale": "tiny", "predictor": {"heads": 4}}))
+    world.write_text(json.dumps(json.loads(world.read_text()) | {"context_length": context_length}))
+    adopt("pldm", published.read(folder), published.read_facts(world), tmp_path / "adopted")
+    family = families.load(tmp_path / "adopted")
+    assert family.config.family == "pldm"
+    generator, block = torch.Generator().manual_seed(5), CONFIG.action.action_block
+    frames = torch.randint(0, 256, (1, context_length + 1, 28, 28, 3), generator=generator, dtype=torch.uint8)
+    actions = torch.rand(1, 3, (context_length - 1 + 4) * block, 2, generator=generator) * 2 - 1
+    actions[:, :, : (context_length - 1) * block] = actions[:, :1, : (context_length - 1) * block]
+    pixels = lewm_reference.normalised((frames / 255.0).permute(0, 1, 4, 2, 3))[:, None].expand(-1, 3, -1, -1, -1, -1)
+    scored = lewm_reference.scored(CONFIG, actions)
+    info = {"pixels": pixels[:, :, :-1], "goal": pixels[:, :, -1:], "action": scored[:, :, :context_length]}
+    with torch.inference_mode():
+        wanted = lewm_reference.build(CONFIG, weights, lewm_reference.PLDM).get_cost(info, scored)
+        latents, _ = family.encode(frames)
+        path = family.predict(latents[:, :-1], actions)
+        costs = family.goal_distance(path, latents[:, -1])
+    predicted = info["predicted_emb"][:, :, context_length:]
+    torch.testing.assert_close(path[:, :, 0], predicted, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(costs[:, :, -1], wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_one_command_exports_it(weights: dict[str, Tensor], world: Path, tmp_path: Path) -> None:
@@ -112,12 +141,12 @@ def test_what_is_missing_is_asked_for_by_name(
     facts["action"]["axes"] = CONFIG.action.model_dump()["axes"][:1]
     world.write_text(json.dumps(facts))
     with pytest.raises(FamilyError, match="takes 10 numbers a model step, the facts have 5"):
-        adopt(published.read(folder), published.read_facts(world), tmp_path / "adopted")
+        adopt("lewm", published.read(folder), published.read_facts(world), tmp_path / "adopted")
     (folder / "config.json").unlink()
     facts["action"]["axes"] = CONFIG.action.model_dump()["axes"]
     world.write_text(json.dumps(facts))
     with pytest.raises(FamilyError, match=r"heads of the predictor are missing: config\.json .* predictor\.heads"):
-        adopt(published.read(folder), published.read_facts(world), tmp_path / "adopted")
+        adopt("lewm", published.read(folder), published.read_facts(world), tmp_path / "adopted")
 
 
 def test_what_is_no_checkpoint_is_said(tmp_path: Path) -> None:
@@ -202,7 +231,7 @@ def test_a_converted_object_is_the_same_world(
     if status and convert.NO_NETWORK in capfd.readouterr().err:
         status = convert.main([*arguments, "--with-network"])
     assert status == 0
-    adopt(published.read(tmp_path / "out"), published.read_facts(world), tmp_path / "adopted")
+    adopt("lewm", published.read(tmp_path / "out"), published.read_facts(world), tmp_path / "adopted")
     family = families.load(tmp_path / "adopted")
     assert isinstance(family.config, LewmConfig)
     assert (family.config.encoder_heads, family.config.predictor_heads) == (3, 4)

@@ -25,10 +25,11 @@ ENTRY_POINTS = "wmserve.families"
 FAMILIES = {
     "conv_jepa": "wmserve_export.families.conv_jepa:load",
     "lewm": "wmserve_export.families.lewm:load",
+    "pldm": "wmserve_export.families.lewm:load",
     "tiny_jepa": "wmserve_export.families.tiny_jepa:load",
 }
 """Families that ship with wmserve, as ``module:function``."""
-PUBLISHED = {"lewm": "wmserve_export.families.lewm.adopting:adopt"}
+PUBLISHED = dict.fromkeys(("lewm", "pldm"), "wmserve_export.families.lewm.adopting:adopt")
 """Families whose own formats are read, too: what makes a checkpoint folder of them."""
 
 

@@ -5,8 +5,10 @@
                        actions -> z-score -> ActionEncoder
 
 A checkpoint is a ``config.json`` (:class:`LewmConfig`; it adds what a LeWM's own files do not say: units, bounds and
-statistics of the actions) and the model's state dict as ``weights.safetensors``. A state dict in a ``weights.pt``
-becomes one with ``safetensors.torch.save_file(torch.load("weights.pt", weights_only=True), "weights.safetensors")``.
+statistics of the actions) and the model's state dict as ``weights.safetensors``; ``adopting`` makes one of the formats
+that its authors use.
+
+A PLDM, as ``stable_worldmodel.wm.pldm`` defines it, is the same network trained with another loss: family `pldm`.
 
 Axes: `B` batch, `T` context frames, `S` candidates, `H` model steps, `N = H x action_block` environment steps,
 `A` action dimension, `D` latent dimension, `R` readouts.

@@ -1,4 +1,4 @@
-"""LeWM checkpoints as stable-worldmodel and their authors publish them: ``config.json`` and ``weights.pt``.
+"""LeWM and PLDM checkpoints as stable-worldmodel and their authors publish them: ``config.json`` and ``weights.pt``.
 
 All sizes but the numbers of heads are those of the tensors. Statistics and bounds of the actions are in no checkpoint.
 """
@@ -21,16 +21,16 @@ VIT_HEADS = {"tiny": 3, "small": 6, "base": 12, "large": 16}
 """Heads of the encoder by the size that ``config.json`` names."""
 
 
-def adopt(source: Published, facts: Facts, folder: Path) -> None:
+def adopt(family: str, source: Published, facts: Facts, folder: Path) -> None:
     """Write it as a checkpoint of this project; FamilyError says what is missing or does not fit."""
     weights = {older_name(name): tensor.contiguous() for name, tensor in source.tensors.items()}
-    config = configuration(Published(weights, source.settings, source.attributes), facts)
+    config = configuration(family, Published(weights, source.settings, source.attributes), facts)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n")
     save_file(weights, folder / WEIGHTS_FILE)
 
 
-def configuration(source: Published, facts: Facts) -> LewmConfig:
+def configuration(family: str, source: Published, facts: Facts) -> LewmConfig:
     """Sizes of the tensors, heads of the settings, the rest of the facts."""
     dim, _, patch, _ = source.shape("encoder.embeddings.patch_embeddings.projection.weight")
     patches = source.shape("encoder.embeddings.position_embeddings")[1] - 1
@@ -44,6 +44,7 @@ def configuration(source: Published, facts: Facts) -> LewmConfig:
     heads = source.number("heads of the predictor", "predictor.heads", "predictor.transformer.layers.0.attn.heads")
     layer, block = "encoder.encoder.layer", "predictor.transformer.layers"
     return LewmConfig(
+        family=family,
         name=facts.name,
         description=facts.description,
         image_size=patch * round(patches**0.5),
@@ -67,11 +68,12 @@ def configuration(source: Published, facts: Facts) -> LewmConfig:
 
 
 def encoder_heads(source: Published) -> int:
-    """By the encoder's size, as the authors' settings have it, else by their number."""
+    """By the encoder's size, as the authors' settings have it (a LeWM's, then a PLDM's), else by their number."""
     encoder = source.settings.get("encoder")
-    size = encoder.get("size") if isinstance(encoder, dict) else None
-    if size in VIT_HEADS:
-        return VIT_HEADS[size]
+    sizes = (encoder.get("size") if isinstance(encoder, dict) else None, source.settings.get("encoder_scale"))
+    for size in sizes:
+        if size in VIT_HEADS:
+            return VIT_HEADS[size]
     return source.number(
         "heads of the encoder", "encoder.config.num_attention_heads", "encoder.config.num_attention_heads"
     )

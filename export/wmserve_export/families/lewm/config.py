@@ -14,7 +14,7 @@ class LewmConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    family: Literal["lewm"] = "lewm"
+    family: Literal["lewm", "pldm"] = "lewm"
     name: str
     description: str
     image_size: PositiveInt = 224
