@@ -10,8 +10,8 @@ import secrets
 import numpy as np
 
 from wmserve_server import messages as m
-from wmserve_server.backend import Floats
 from wmserve_server.errors import InvalidArgument, LatentsNotFound
+from wmserve_server.json_arrays import AnyArray
 from wmserve_server.world_model import WorldModel
 
 
@@ -87,9 +87,9 @@ class Control:
     async def _plan(self, asked: m.PlanRequest, seen: m.Context, executed: int, fresh: bool) -> m.PlanResponse:
         """Plan as is asked for: from where the last plan left off, if any of it is left."""
         changed: dict[str, object] = {"context": seen}
-        if not fresh and self._last is not None and self._last.status == "ok":
-            assert self._last.actions is not None, "it was not refused"
-            changed |= continued(asked, self._last.actions.astype(np.float32), executed)
+        if not fresh and self._last is not None:
+            usable = None if self._last.status == "refused" else self._last.actions
+            changed |= continued(asked, usable, executed)
         request = asked.model_copy(update=changed)
         if self._goal_id is None:
             return await self._core.plan(request)
@@ -109,12 +109,13 @@ def last_frame(seen: m.Observations) -> m.Observations:
     return m.Observations(array=seen.array[-1:] if seen.array.ndim == 4 else seen.array)
 
 
-def continued(asked: m.PlanRequest, actions: Floats, executed: int) -> dict[str, object]:
-    """Where the search starts after steps of a plan `[N, A]`, and the action that limits on rates count from."""
-    changed: dict[str, object] = {}
-    left = actions[executed:]
-    if len(left):
-        changed["planner"] = asked.planner.model_copy(update={"warm_start": np.ascontiguousarray(left)})
-    if executed and asked.limits.max_rate is not None:
+def continued(asked: m.PlanRequest, actions: AnyArray | None, executed: int) -> dict[str, object]:
+    """Where the search starts after steps of a plan `[N, A]`, and the action that limits on rates count from.
+
+    After a refused plan, None, or one that is used up, it starts afresh: where it was first to start lies behind.
+    """
+    left = None if actions is None or executed >= len(actions) else np.ascontiguousarray(actions[executed:])
+    changed: dict[str, object] = {"planner": asked.planner.model_copy(update={"warm_start": left})}
+    if actions is not None and executed and asked.limits.max_rate is not None:
         changed["limits"] = asked.limits.model_copy(update={"previous_action": actions[executed - 1]})
     return changed

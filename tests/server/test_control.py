@@ -144,8 +144,23 @@ def test_limits_on_rates_count_from_what_was_executed_last() -> None:
     assert isinstance(changed["limits"], ActionLimits)
     np.testing.assert_array_equal(changed["limits"].previous_action, [6, 7])
     np.testing.assert_array_equal(changed["planner"].warm_start, actions[4:])  # type: ignore[attr-defined]
-    assert "planner" not in continued(request, actions, 10)
     assert "limits" not in continued(request, actions, 0)
+
+
+@pytest.mark.parametrize(("actions", "executed"), [(np.zeros((10, 2), np.float32), 10), (None, 0)])
+def test_a_search_with_nothing_to_go_on_from_starts_afresh(actions: np.ndarray | None, executed: int) -> None:
+    """A plan that is used up, or was refused; not from where the caller had first said, either."""
+    request = PlanRequest.model_validate(
+        {
+            "world": WORLD,
+            "context": {"latents": np.zeros(32, np.float32)},
+            "goal": {"readouts": {"agent_x": 1.0}},
+            "planner": {"warm_start": np.ones((5, 2), np.float32), "seed": 4},
+        }
+    )
+    planner = continued(request, actions, executed)["planner"]
+    assert planner.warm_start is None  # type: ignore[attr-defined]
+    assert planner.seed == 4  # type: ignore[attr-defined]
 
 
 def test_the_last_frame_is_the_one_that_is_seen() -> None:
