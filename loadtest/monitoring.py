@@ -1,7 +1,6 @@
 """A real Prometheus beside a server, with the rules of `deploy/`, and the dashboard's queries."""
 
 import json
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from loadtest.serving import ROOT
+from loadtest.serving import ROOT, free_port
 
 RULES = ROOT / "deploy" / "prometheus" / "alerts.yml"
 DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "wmserve.json").read_text())
@@ -20,9 +19,7 @@ PANELS: list[dict[str, Any]] = [panel for panel in DASHBOARD["panels"] if panel[
 @contextmanager
 def prometheus(folder: Path, address: str) -> Iterator[httpx.Client]:
     """Scrape a server's `host:port` every second while the block runs; its API."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     config = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(RULES)],

@@ -25,19 +25,20 @@ from wmserve_client.requests import Context, Source
 from wmserve_client.results import Turn
 
 
-class Turns:
-    """What the next message of a stream is: a whole request where goal or options are new, else what is seen."""
+class Loop:
+    """What both kinds of loop say: a whole request where goal or options are new, else what is seen."""
 
-    def __init__(self, first: pb.PlanRequest) -> None:
+    def __init__(self, first: pb.PlanRequest, timeout_s: float) -> None:
         self._asked = first
         self._told = False
+        self._timeout_s = timeout_s
 
     def set_goal(self, goal: Source | Mapping[str, float]) -> None:
-        """Go for another goal from the next step on."""
+        """Go for another goal from the next step on; that search starts afresh."""
         self._asked.goal.CopyFrom(requests.goal(goal))
         self._told = False
 
-    def next(self, seen: Source | Context, executed_steps: int | None) -> pb.ControlRequest:
+    def _message(self, seen: Source | Context, executed_steps: int | None) -> pb.ControlRequest:
         """The message of a step."""
         message = pb.ControlRequest(executed_steps=executed_steps)
         if self._told:
@@ -49,22 +50,17 @@ class Turns:
         return message
 
 
-class Control:
+class Control(Loop):
     """A loop that is under way; one thread uses it. An error ends it."""
 
     def __init__(self, method: Callable[..., Any], first: pb.PlanRequest, timeout_s: float) -> None:
-        self._turns = Turns(first)
-        self._timeout_s = timeout_s
+        super().__init__(first, timeout_s)
         self._sent: queue.SimpleQueue[pb.ControlRequest | None] = queue.SimpleQueue()
         self._call = method(self._messages())
 
     def _messages(self) -> Iterator[pb.ControlRequest]:
         while (message := self._sent.get()) is not None:
             yield message
-
-    def set_goal(self, goal: Source | Mapping[str, float]) -> None:
-        """Go for another goal from the next step on; that search starts afresh."""
-        self._turns.set_goal(goal)
 
     def step(self, seen: Source | Context, *, executed_steps: int | None = None) -> Turn:
         """What to do now that this is seen, and what came of the last plan.
@@ -81,7 +77,7 @@ class Control:
         timer = threading.Timer(self._timeout_s, give_up)
         timer.daemon = True
         timer.start()
-        self._sent.put(self._turns.next(seen, executed_steps))
+        self._sent.put(self._message(seen, executed_steps))
         try:
             return results.turn(next(self._call))
         except grpc.RpcError as error:
@@ -103,24 +99,19 @@ class Control:
         self.close()
 
 
-class AsyncControl:
+class AsyncControl(Loop):
     """The same for asyncio."""
 
     def __init__(self, method: Callable[..., Any], first: pb.PlanRequest, timeout_s: float) -> None:
-        self._turns = Turns(first)
-        self._timeout_s = timeout_s
+        super().__init__(first, timeout_s)
         self._call = method()
-
-    def set_goal(self, goal: Source | Mapping[str, float]) -> None:
-        """Go for another goal from the next step on; that search starts afresh."""
-        self._turns.set_goal(goal)
 
     async def step(self, seen: Source | Context, *, executed_steps: int | None = None) -> Turn:
         """As :meth:`Control.step`."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 with contextlib.suppress(asyncio.InvalidStateError):  # the server has ended it: read why
-                    await self._call.write(self._turns.next(seen, executed_steps))
+                    await self._call.write(self._message(seen, executed_steps))
                 answer = await self._call.read()
                 if answer is grpc.aio.EOF:
                     raise from_rpc(await ended(self._call))
