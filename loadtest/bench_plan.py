@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from wmserve.world import ActionAxis, ActionSpec
+from wmserve.world import ActionSpec, Axis
 from wmserve_client import Client, PlannerOptions
 from wmserve_export.contract import ExportOptions
 from wmserve_export.export import export_world
@@ -76,7 +76,7 @@ def options(seed: int, **values: object) -> PlannerOptions:
 
 def lewm_repository(folder: Path, rank_problems: int, **export: object) -> Path:
     """A full-size LeWM with random weights, exported; actions are in units of z-scores, as the peer samples them."""
-    axes = tuple(ActionAxis(name=name, unit="z", low=-10, high=10, mean=0, std=1) for name in ("x", "y"))
+    axes = tuple(Axis(name=name, unit="z", low=-10, high=10, mean=0, std=1) for name in ("x", "y"))
     config = lewm_checkpoint.full_size().model_copy(update={"action": ActionSpec(axes=axes, action_block=5)})
     lewm_checkpoint.save(config, folder / "checkpoint")
     export_world(

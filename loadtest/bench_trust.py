@@ -190,8 +190,8 @@ def price(report: Report, chosen: Options) -> None:
 def judging_ms(rounds: int) -> float:
     """Milliseconds that the judging engine takes for one plan."""
     world = repository.read(REPOSITORY, WORLD)
-    engine = Runner(verified(REPOSITORY, world, Engine("plan", world.planner.horizon, "judge")))
-    steps = world.planner.horizon * world.action.action_block
+    engine = Runner(verified(REPOSITORY, world, Engine("plan", world.search.horizon, "judge")))
+    steps = world.search.horizon * world.action.action_block
     inputs = {"context": torch.zeros(1, 1, 32), "goal": torch.zeros(1, 32), "actions": torch.zeros(1, 1, steps, 2)}
     return statistics.median(milliseconds(engine, inputs) for _ in range(rounds))
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from wmserve.world import ActionAxis, ActionSpec, PlannerDefaults
+from wmserve.world import ActionSpec, Axis, PlannerDefaults
 from wmserve_export.families.lewm.config import LewmConfig
 from wmserve_export.families.lewm.weights import WEIGHTS_FILE, shapes
 
 ACTION = ActionSpec(
-    axes=tuple(ActionAxis(name=f"move_{axis}", unit="1", low=-1.0, high=1.0, mean=0.1, std=0.5) for axis in ("x", "y")),
+    axes=tuple(Axis(name=f"move_{axis}", unit="1", low=-1.0, high=1.0, mean=0.1, std=0.5) for axis in ("x", "y")),
     action_block=5,
 )
 PLANNER = PlannerDefaults(horizon=5, candidate_count=300, iterations=10, elite_count=30, receding_horizon=5)

@@ -1,8 +1,8 @@
 """Contracts for tests that need one but no engine."""
 
 from wmserve.world import (
-    ActionAxis,
     ActionSpec,
+    Axis,
     Digests,
     GoalMetric,
     ObservationSpec,
@@ -14,9 +14,7 @@ from wmserve.world import (
 
 def make_world(name: str = "toy", checkpoint: str = "sha256:" + "0" * 64, context_length: int = 1) -> World:
     """A small world: two action components, blocks of five, 32 latents, two readouts."""
-    axes = tuple(
-        ActionAxis(name=f"move_{axis}", unit="1", low=-1.0, high=1.0, mean=0.0, std=1.0) for axis in ("x", "y")
-    )
+    axes = tuple(Axis(name=f"move_{axis}", unit="1", low=-1.0, high=1.0, mean=0.0, std=1.0) for axis in ("x", "y"))
     readouts = tuple(Readout(name=f"agent_{axis}", unit="px", low=0.0, high=224.0, error=1.0) for axis in ("x", "y"))
     return World(
         name=name,

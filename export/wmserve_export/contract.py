@@ -9,9 +9,11 @@ from wmserve.world import Digests, ObservationSpec, Precision, World
 
 from wmserve_export.engines import search_members
 from wmserve_export.examples import EXAMPLES_FILE
-from wmserve_export.families import CONFIG_FILE, FamilyConfig
+from wmserve_export.families import CONFIG_FILE, Encoder, FamilyConfig, verbs
 
 WEIGHTS = ("*.safetensors", "*.npz")
+DEFAULT_HORIZONS = (1, 2)
+"""Model steps of a world that predicts and does not plan."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class ExportOptions:
     name: str | None = None
     """Name to serve the world under; None takes the checkpoint's."""
     horizons: tuple[int, ...] | None = None
-    """Model steps to unroll to; None takes the planner's and its double."""
+    """Model steps to unroll to; None takes the planner's and its double. Without actions there is nothing to unroll."""
     candidate_limit: int = 1024
     plan_budget: int = 200_000
     max_side: int = 1024
@@ -33,29 +35,36 @@ class ExportOptions:
 
 
 def engine_horizons(config: FamilyConfig, options: ExportOptions) -> tuple[int, ...]:
-    """Model steps to unroll to, ascending."""
-    return tuple(sorted(set(options.horizons or (config.planner.horizon, 2 * config.planner.horizon))))
+    """Model steps to unroll to, ascending; none without actions."""
+    if not config.action.axes:
+        return ()
+    planned = () if config.planner is None else (config.planner.horizon, 2 * config.planner.horizon)
+    return tuple(sorted(set(options.horizons or planned or DEFAULT_HORIZONS)))
 
 
-def build(config: FamilyConfig, options: ExportOptions, digests: Digests) -> World:
+def build(family: Encoder, options: ExportOptions, digests: Digests) -> World:
     """The contract; pydantic's ValidationError where a part does not fit."""
+    config = family.config
     horizons = engine_horizons(config, options)
     return World(
         name=options.name or config.name,
         family=config.family,
         description=config.description,
+        verbs=verbs(family),
         observation=ObservationSpec(
             max_height=options.max_side,
             max_width=options.max_side,
             native_height=config.image_size,
             native_width=config.image_size,
+            tubelet_size=config.tubelet_size,
+            proprioception=config.proprioception,
         ),
         action=config.action,
         context_length=config.context_length,
-        latent_shape=(config.latent_dim,),
+        latent_shape=config.latent_shape,
         ensemble_size=config.members,
         search_members=search_members(config.members),
-        horizon_limit=horizons[-1],
+        horizon_limit=max(horizons, default=0),
         engine_horizons=horizons,
         candidate_limit=options.candidate_limit,
         plan_budget=options.plan_budget,

@@ -4,15 +4,14 @@ Beside each engine that scores candidates of a plan is one that judges the plan 
 precision, also a coarse one.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from wmserve.world import Precision
+from wmserve.world import Precision, Verb
 
 from wmserve_export.families import FamilyConfig
-
-VERBS = ("encode", "rollout", "plan")
 
 Kind = Literal["exact", "coarse", "judge"]
 """``coarse``: products in 8-bit integers. ``judge``: what a plan is judged by, with members that no search has seen."""
@@ -26,7 +25,7 @@ class Engine:
 
     verb: str
     horizon: int | None = None
-    """Model steps it is unrolled to; None for ``encode``."""
+    """Model steps it is unrolled to; None for ``encode``, and for a rollout without actions."""
     kind: Kind = "exact"
 
     @property
@@ -43,6 +42,8 @@ class Engine:
     @property
     def graph(self) -> str:
         """Which graph of a world it is."""
+        if self.verb == "rollout" and self.horizon is None:
+            return "fill"
         return "judge" if self.kind == "judge" else self.verb
 
     def beside(self, kind: Kind) -> "Engine":
@@ -50,9 +51,10 @@ class Engine:
         return replace(self, kind=kind)
 
 
-def engines(horizons: tuple[int, ...], precision: Precision = "float32") -> list[Engine]:
-    """Every engine of a world that is unrolled to `horizons`; those that others are made from come first."""
-    exact = [Engine("encode"), *(Engine(verb, horizon) for verb in ("rollout", "plan") for horizon in horizons)]
+def engines(verbs: tuple[Verb, ...], horizons: tuple[int, ...], precision: Precision = "float32") -> list[Engine]:
+    """Every engine of a world that is unrolled to `horizons`, if to any; those that others are made from come first."""
+    unrolled: tuple[int | None, ...] = horizons or (None,)
+    exact = [Engine("encode"), *(Engine(verb, horizon) for verb in verbs if verb != "encode" for horizon in unrolled)]
     kinds: tuple[Kind, ...] = ("judge",) if precision == "float32" else ("judge", "coarse")
     return exact + [engine.beside(kind) for kind in kinds for engine in exact if engine.verb == "plan"]
 
@@ -67,12 +69,18 @@ def search_members(members: int) -> int:
 
 def input_axes(config: FamilyConfig, graph: str, horizon: int | None) -> Mapping[str, Axes]:
     """Inputs of a graph, in order; without a horizon `N` is free. Rollouts start from `context_length` frames."""
-    width = len(config.action.axes)
-    if graph == "encode":
-        return {"observations": ("B", frames_axis(config), "h", "w", 3)}
-    axes: dict[str, Axes] = {"context": ("B", config.context_length, config.latent_dim)}
-    if graph in ("plan", "judge"):
-        axes["goal"] = ("B", config.latent_dim)
+    width, axes = len(config.action.axes), dict[str, Axes]()
+    if graph in ("encode", "fill"):
+        if config.image_size:
+            axes["observations"] = ("B", frames_axis(config), "h", "w", 3)
+        if config.proprioception:
+            axes["proprioception"] = ("B", frames_axis(config), len(config.proprioception))
+        if graph == "fill":
+            axes["hidden"] = ("B", latents_axis(config), math.prod(config.latent_shape[:-1]))
+        return axes
+    axes["context"] = ("B", config.context_length, latent_dim(config))
+    if graph in ("plan", "judge") and config.goal_metric is not None and config.goal_metric.needs_goal:
+        axes["goal"] = ("B", latent_dim(config))
     axes["actions"] = ("B", "S", "N" if horizon is None else horizon * config.action.action_block, width)
     if config.context_length > 1:
         axes["action_history"] = ("B", (config.context_length - 1) * config.action.action_block, width)
@@ -85,9 +93,11 @@ def output_axes(config: FamilyConfig, graph: str, horizon: int | None) -> Mappin
     Triton knows no axis of size 0.
     """
     steps, width = horizon or "H", len(config.readouts)
-    path: Axes = ("B", frames_axis(config)) if graph == "encode" else ("B", "S", steps)
-    latents, searching = (*path, config.latent_dim), search_members(config.members)
+    path: Axes = ("B", latents_axis(config)) if graph in ("encode", "fill") else ("B", "S", steps)
+    latents, searching = (*path, latent_dim(config)), search_members(config.members)
     axes: dict[str, Axes]
+    if graph == "fill":
+        return {"latents": latents, "surprise": (*path, math.prod(config.latent_shape[:-1]))}
     if graph == "encode":
         axes = {"latents": latents, "features": (*path, config.feature_dim), "readouts": (*path, width)}
     elif graph == "rollout":
@@ -103,5 +113,16 @@ def output_axes(config: FamilyConfig, graph: str, horizon: int | None) -> Mappin
 
 
 def frames_axis(config: FamilyConfig) -> str | int:
-    """`T` of an encoder; free where a world takes more than one frame."""
-    return "T" if config.context_length > 1 else 1
+    """`T` of an encoder; free where a world takes more than one frame, but not where it takes them in tubelets."""
+    return "T" if config.context_length > 1 and config.tubelet_size == 1 else config.context_length
+
+
+def latents_axis(config: FamilyConfig) -> str | int:
+    """How many latents come of so many frames."""
+    frames = frames_axis(config)
+    return frames if isinstance(frames, str) else frames // config.tubelet_size
+
+
+def latent_dim(config: FamilyConfig) -> int:
+    """Numbers in the latents of one frame."""
+    return math.prod(config.latent_shape)

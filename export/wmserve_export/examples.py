@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from wmserve.world import Axis
 
 from wmserve_export.engines import Engine, input_axes
-from wmserve_export.families import Family, FamilyConfig
+from wmserve_export.families import Encoder, FamilyConfig
 
 EXAMPLES_FILE = "examples.npz"
 
@@ -29,7 +30,7 @@ class Examples:
     """Latents `[M, D]`."""
 
     @classmethod
-    def load(cls, checkpoint: Path, family: Family) -> "Examples":
+    def load(cls, checkpoint: Path, family: Encoder) -> "Examples":
         """Read a checkpoint's examples and encode them."""
         file = checkpoint / EXAMPLES_FILE
         if not file.is_file():
@@ -56,8 +57,12 @@ class Examples:
             shape = tuple(sizes[axis] if isinstance(axis, str) else axis for axis in axes)
             if name == "observations":
                 inputs[name] = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+            elif name == "hidden":
+                inputs[name] = torch.randint(0, 2, shape, generator=generator, dtype=torch.uint8)
             elif name in ("context", "goal"):
                 inputs[name] = self.latents_like(shape, generator)
+            elif name == "proprioception":
+                inputs[name] = values_like(config.proprioception, shape, generator)
             else:
                 inputs[name] = actions_like(config, shape, generator)
         return inputs
@@ -68,11 +73,15 @@ NO_EXAMPLES = Examples(None, None)
 
 def actions_like(config: FamilyConfig, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """Draw actions `[..., A]` evenly within their bounds, environment units."""
-    low, high = bounds(config)
+    return values_like(config.action.axes, shape, generator)
+
+
+def values_like(axes: tuple[Axis, ...], shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Draw values of some axes evenly within their bounds."""
+    low, high = bounds(axes)
     return low + (high - low) * torch.rand(shape, generator=generator)
 
 
-def bounds(config: FamilyConfig) -> tuple[Tensor, Tensor]:
-    """Lowest and highest action `[A]`, environment units."""
-    axes = config.action.axes
+def bounds(axes: tuple[Axis, ...]) -> tuple[Tensor, Tensor]:
+    """Lowest and highest value of axes, environment units."""
     return torch.tensor([axis.low for axis in axes]), torch.tensor([axis.high for axis in axes])

@@ -7,7 +7,7 @@ from pathlib import Path
 import onnxruntime
 import torch
 from tqdm import tqdm
-from wmserve.world import World
+from wmserve.world import Precision, World
 
 from wmserve_export import contract, families, gates, repository
 from wmserve_export.coarse import coarse_engine
@@ -23,16 +23,16 @@ def export_world(checkpoint: Path, place: Path, options: ExportOptions, show: bo
     FamilyError when it cannot be loaded, GateError when a gate refuses it; then nothing is written.
     """
     family = families.load(checkpoint)
-    wanted = engines(contract.engine_horizons(family.config, options), options.precision)
+    wanted = engines(families.verbs(family), contract.engine_horizons(family.config, options), options.precision)
     # Before the work: a contract that does not fit is known at once.
-    contract.build(family.config, options, contract.digests(checkpoint, {}))
+    contract.build(family, options, contract.digests(checkpoint, {}))
     files: dict[Engine, bytes] = {}
     for engine in tqdm(wanted, "tracing engines", disable=not show):
         files[engine] = (
             coarse_engine(files[engine.beside("exact")]) if engine.kind == "coarse" else export_engine(family, engine)
         )
     world = contract.build(
-        family.config, options, contract.digests(checkpoint, {engine.key: file for engine, file in files.items()})
+        family, options, contract.digests(checkpoint, {engine.key: file for engine, file in files.items()})
     )
     figures = try_gates(family, files, Examples.load(checkpoint, family), options.rank_problems, show)
     report = {**as_report(world, files), **figures}
@@ -41,14 +41,16 @@ def export_world(checkpoint: Path, place: Path, options: ExportOptions, show: bo
 
 
 def try_gates(
-    family: families.Family, files: Mapping[Engine, bytes], examples: Examples, rank_problems: int, show: bool
+    family: families.Encoder, files: Mapping[Engine, bytes], examples: Examples, rank_problems: int, show: bool
 ) -> dict[str, object]:
     """Figures of both gates; GateError from the first that refuses."""
     with one_thread():
         parity = gates.parity(family, files, examples)
         parity.check()
-        problems = tqdm(range(rank_problems), "rank gate", disable=not show)
-        rank = gates.rank(family, files, examples, problems)
+        rank: Mapping[Precision, gates.Rank] = {}
+        if "plan" in families.verbs(family):
+            problems = tqdm(range(rank_problems), "rank gate", disable=not show)
+            rank = gates.rank(family, files, examples, problems)
         for agreement in rank.values():
             agreement.check()
     return gates.as_report(parity, rank)

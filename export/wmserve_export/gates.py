@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from wmserve.world import Precision
+from wmserve.world import GoalMetric, Precision
 
 from wmserve_export.engines import Engine, output_axes
 from wmserve_export.examples import Examples, actions_like, bounds
-from wmserve_export.families import Family, FamilyConfig
+from wmserve_export.families import Encoder, FamilyConfig
 from wmserve_export.onnx_graphs import graph
 from wmserve_export.runtime import Floats, Runner
 from wmserve_export.scoring import RESCORED, scorers, total
@@ -92,7 +92,7 @@ class Rank:
             )
 
 
-def parity(family: Family, files: Mapping[Engine, bytes], examples: Examples) -> Parity:
+def parity(family: Encoder, files: Mapping[Engine, bytes], examples: Examples) -> Parity:
     """Hold every engine against torch on random inputs of several sizes."""
     generator = torch.Generator().manual_seed(0)
     errors: dict[bool, dict[str, float]] = {False: {}, True: {}}
@@ -133,16 +133,18 @@ class Population:
 
 
 def rank(
-    family: Family, files: Mapping[Engine, bytes], examples: Examples, problems: Iterable[int]
+    family: Encoder, files: Mapping[Engine, bytes], examples: Examples, problems: Iterable[int]
 ) -> dict[Precision, Rank]:
     """Search with torch's costs, and compare what the engines' costs would have chosen in every population."""
-    config = family.config
+    config, planner, metric = family.config, family.config.planner, family.config.goal_metric
+    assert planner is not None, "a world that plans has a planner"
+    assert metric is not None, "and a goal metric"
     plans = (e for e in files if e.verb == "plan" and e.kind == "exact")
-    engine = min(plans, key=lambda e: abs((e.horizon or 0) - config.planner.horizon))
-    scored = scorers(files, engine, config.goal_metric)
+    engine = min(plans, key=lambda e: abs((e.horizon or 0) - planner.horizon))
+    scored = scorers(files, engine, metric)
     overlaps: dict[Precision, list[int]] = {precision: [] for precision in scored}
     differences: dict[Precision, list[float]] = {precision: [] for precision in scored}
-    for drawn in populations(family, engine, examples, problems):
+    for drawn in populations(family, metric, engine, examples, problems):
         for precision, costs in scored.items():
             theirs = elites(costs(drawn.inputs))
             overlaps[precision].append(len(set(drawn.elites.tolist()) & set(theirs.tolist())))
@@ -163,7 +165,9 @@ def agreement(precision: Precision, overlaps: list[int], differences: list[float
     )
 
 
-def populations(family: Family, engine: Engine, examples: Examples, problems: Iterable[int]) -> Iterator[Population]:
+def populations(
+    family: Encoder, metric: GoalMetric, engine: Engine, examples: Examples, problems: Iterable[int]
+) -> Iterator[Population]:
     """Draw what searches over random problems would, each population around torch's elites of the one before."""
     config, module, generator = family.config, graph(family, engine), torch.Generator().manual_seed(1)
     for _ in problems:
@@ -173,7 +177,7 @@ def populations(family: Family, engine: Engine, examples: Examples, problems: It
             actions = population(config, mean, std, generator)
             inputs = {**problem, "actions": actions.unsqueeze(0)}
             with torch.inference_mode():
-                ours = elites(total(config.goal_metric, module(**inputs)[0].numpy()))
+                ours = elites(total(metric, module(**inputs)[0].numpy()))
             drawn = Population(inputs, actions, ours)
             yield drawn
             mean, std = drawn.mean(ours), std / 2
@@ -181,7 +185,7 @@ def populations(family: Family, engine: Engine, examples: Examples, problems: It
 
 def population(config: FamilyConfig, mean: Tensor, std: float, generator: torch.Generator) -> Tensor:
     """Candidates `[S, N, A]` around a mean `[N, A]`, as CEM draws them; `std` is a fraction of the range."""
-    low, high = bounds(config)
+    low, high = bounds(config.action.axes)
     noise = torch.randn((CANDIDATES, *mean.shape), generator=generator)
     return torch.clamp(mean + std * (high - low) * noise, low, high)
 
@@ -193,15 +197,16 @@ def elites(costs: Floats) -> NDArray[np.intp]:
 
 def first_action_difference(config: FamilyConfig, mean: Tensor, other: Tensor) -> float:
     """Largest difference of the first actions of two plans `[N, A]`, as a fraction of the axis' range."""
-    low, high = bounds(config)
-    return float(((mean[0] - other[0]).abs() / (high - low)).max())
+    low, high = bounds(config.action.axes)
+    return float(((mean[0] - other[0]).abs() / (high - low).clamp(min=1e-12)).max())
 
 
 def as_report(parity: Parity, rank: Mapping[Precision, Rank]) -> dict[str, object]:
     """Figures and limits of both gates; where plans are of mixed precision, ``rank`` is theirs."""
     limits = {"overlap": OVERLAP_LIMIT, "elites": ELITES, "first_action": ACTION_LIMIT}
-    served = rank.get("mixed", rank["float32"])
-    report: dict[str, object] = {"parity": asdict(parity), "rank": {**asdict(served), "limits": limits}}
+    report: dict[str, object] = {"parity": asdict(parity)}
+    if served := rank.get("mixed", rank.get("float32")):
+        report["rank"] = {**asdict(served), "limits": limits}
     if "mixed" in rank:
         report |= {"rank_float32": asdict(rank["float32"]), "rescored": RESCORED}
     return report

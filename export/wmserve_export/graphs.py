@@ -1,14 +1,16 @@
 """The graphs of a world, as modules that a family's methods are put together to.
 
-    encode    observations                            -> latents, features, readouts
+    encode    observations, proprioception             -> latents, features, readouts
     rollout   context, (action_history,) actions       -> latents, disagreement, readouts
     plan      context, (action_history,) goal, actions -> goal_distance, disagreement, readouts of each member
     judge     the same                                 -> latents, disagreement, goal_distance, readouts of each member
+    fill      observations, hidden                     -> latents, surprise
 
 Features are for the score of a calibration and leave no server.
 Latents of candidates stay inside ``plan``, the cost engine: what leaves it is what a planner adds up. It asks a part of
 the ensemble only. ``judge`` asks all, and its goal distance is that of the others: a search finds where its own members
-err in its favour, and those know nothing of that. A world without readouts has no such output.
+err in its favour, and those know nothing of that. A world without readouts has no such output, one that needs no goal
+no such input.
 """
 
 from collections.abc import Mapping
@@ -17,13 +19,13 @@ import torch
 from torch import Tensor, nn
 
 from wmserve_export.engines import search_members
-from wmserve_export.families import Family
+from wmserve_export.families import Encoder, Family, Filler, Predictor, Rewarded
 
 
 class Graph(nn.Module):
     """A graph of a family, which is a module itself: its weights are exported with the graph."""
 
-    def __init__(self, family: Family) -> None:
+    def __init__(self, family: Encoder) -> None:
         super().__init__()
         self.family = family
 
@@ -35,53 +37,86 @@ class Graph(nn.Module):
 class EncodeGraph(Graph):
     """What state is this observation?"""
 
-    def forward(self, observations: Tensor) -> tuple[Tensor, ...]:
-        """Frames `[B, T, h, w, 3]` uint8 -> latents `[B, T, D]`, features `[B, T, F]`, readouts `[B, T, R]`."""
-        latents, features = self.family.encode(observations)
+    def forward(self, observations: Tensor | None = None, proprioception: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Frames `[B, T, h, w, 3]` uint8, `[B, T, Q]` -> latents `[B, L, D]`, features `[B, L, F]`, `[B, L, R]`."""
+        observed = [tensor for tensor in (observations, proprioception) if tensor is not None]
+        latents, features = self.family.encode(*observed)
         return latents, features, *self.readouts(latents)
 
 
-class RolloutGraph(Graph):
+class FillGraph(Graph):
+    """What is the hidden part of this clip?"""
+
+    family: Filler
+
+    def forward(self, observations: Tensor, hidden: Tensor) -> tuple[Tensor, ...]:
+        """Frames `[B, T, h, w, 3]` uint8, `[B, L, P]` uint8 -> latents `[B, L, D]`, surprise `[B, L, P]`."""
+        return self.family.fill(observations, hidden)
+
+
+class ActionGraph(Graph):
+    """A graph of a family that knows what actions do."""
+
+    family: Predictor
+
+    def disagreement(self, paths: Tensor) -> Tensor:
+        """Of members, or of critics, `[B, S, H]`."""
+        family = self.family
+        return family.value_spread(paths) if isinstance(family, Rewarded) else disagreement(paths)
+
+    def goal_distance(self, context: Tensor, goal: Tensor | None, actions: Tensor, paths: Tensor) -> Tensor:
+        """How far a goal is after each step, or what it costs to stop there, `[B, S, H]`."""
+        family = self.family
+        if isinstance(family, Rewarded):
+            return family.negative_return(context, actions, paths)
+        assert isinstance(family, Family), "what plans has a goal distance or a return"
+        assert goal is not None, "a goal distance needs a goal"
+        return family.goal_distance(paths, goal)
+
+
+class RolloutGraph(ActionGraph):
     """What will happen if these actions are taken, and how sure is the model?"""
 
     def forward(self, context: Tensor, actions: Tensor, action_history: Tensor | None = None) -> tuple[Tensor, ...]:
         """Context `[B, T, D]`, actions `[B, S, N, A]` -> `[B, S, H, D]`, `[B, S, H]`, `[B, S, H, R]`."""
         paths = self.family.predict(context, with_history(actions, action_history))
-        return paths.mean(dim=2), disagreement(paths), *mean_of_members(self.readouts(paths))
+        return paths.mean(dim=2), self.disagreement(paths), *mean_of_members(self.readouts(paths))
 
 
-class CostGraph(Graph):
+class CostGraph(ActionGraph):
     """How far from the goal does each candidate lead?"""
 
     def forward(
-        self, context: Tensor, goal: Tensor, actions: Tensor, action_history: Tensor | None = None
+        self, context: Tensor, actions: Tensor, goal: Tensor | None = None, action_history: Tensor | None = None
     ) -> tuple[Tensor, ...]:
         """Context `[B, T, D]`, goal `[B, D]`, actions `[B, S, N, A]` -> `[B, S, H]`, `[B, S, H]`, `[B, S, E, H, R]`."""
-        members = search_members(self.family.config.members)
-        paths = self.family.predict(context, with_history(actions, action_history), members)
-        distance = self.family.goal_distance(paths, goal)
-        return distance, disagreement(paths), *self.readouts(paths)
+        members, known = search_members(self.family.config.members), with_history(actions, action_history)
+        paths = self.family.predict(context, known, members)
+        distance = self.goal_distance(context, goal, known, paths)
+        return distance, self.disagreement(paths), *self.readouts(paths)
 
 
-class JudgeGraph(Graph):
+class JudgeGraph(ActionGraph):
     """What does everybody say of a plan, and what those whom its search did not ask?"""
 
     def forward(
-        self, context: Tensor, goal: Tensor, actions: Tensor, action_history: Tensor | None = None
+        self, context: Tensor, actions: Tensor, goal: Tensor | None = None, action_history: Tensor | None = None
     ) -> tuple[Tensor, ...]:
         """Context `[B, T, D]`, goal `[B, D]`, actions `[B, S, N, A]`.
 
         -> `[B, S, H, D]`, `[B, S, H]`, `[B, S, H]` if there are such members, `[B, S, E, H, R]`
         """
-        paths = self.family.predict(context, with_history(actions, action_history))
+        known = with_history(actions, action_history)
+        paths = self.family.predict(context, known)
         searching = search_members(self.family.config.members)
-        held_out = paths[:, :, searching:]
-        distance = (self.family.goal_distance(held_out, goal),) if searching < self.family.config.members else ()
-        return paths.mean(dim=2), disagreement(paths), *distance, *self.readouts(paths)
+        held_out = searching < self.family.config.members
+        distance = (self.goal_distance(context, goal, known, paths[:, :, searching:]),) if held_out else ()
+        return paths.mean(dim=2), self.disagreement(paths), *distance, *self.readouts(paths)
 
 
 GRAPHS: Mapping[str, type[Graph]] = {
     "encode": EncodeGraph,
+    "fill": FillGraph,
     "rollout": RolloutGraph,
     "plan": CostGraph,
     "judge": JudgeGraph,

@@ -15,7 +15,7 @@ from torch.export import Dim
 
 from wmserve_export.engines import Engine, input_axes, output_axes
 from wmserve_export.examples import NO_EXAMPLES
-from wmserve_export.families import Family
+from wmserve_export.families import Encoder
 from wmserve_export.graphs import GRAPHS
 
 OPSET = 20
@@ -26,12 +26,12 @@ SAMPLE = {"B": 2, "S": 3, "h": 72, "w": 80}
 """Sizes to trace with: no two alike and none special, so that no graph holds by accident for these alone."""
 
 
-def graph(family: Family, engine: Engine) -> nn.Module:
+def graph(family: Encoder, engine: Engine) -> nn.Module:
     """The torch side of an engine."""
     return GRAPHS[engine.graph](family).eval()
 
 
-def export_engine(family: Family, engine: Engine) -> bytes:
+def export_engine(family: Encoder, engine: Engine) -> bytes:
     """Trace one engine to ONNX and check it."""
     tensors = input_axes(family.config, engine.graph, engine.horizon)
     inputs = NO_EXAMPLES.inputs(family.config, engine, SAMPLE, torch.Generator().manual_seed(0))

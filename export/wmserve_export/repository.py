@@ -25,7 +25,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as triton
 from wmserve.world import CONTRACT_PARAMETER, Calibration, World
 
-from wmserve_export.engines import VERBS, Axes, Engine, input_axes, output_axes
+from wmserve_export.engines import Axes, Engine, input_axes, output_axes
 from wmserve_export.families import FamilyConfig
 
 BACKEND = "wmserve_onnx"
@@ -45,7 +45,7 @@ def write(
     """Write `files`, the contract and the export's report; what the world had there before is replaced."""
     repository.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".wmserve_export_", dir=staging_place(repository)) as scratch:
-        for verb in VERBS:
+        for verb in world.verbs:
             version = Path(scratch) / world.engine(verb) / VERSION
             version.mkdir(parents=True)
             (version.parent / CONFIG_FILE).write_text(config_text(world, config, verb))
@@ -54,7 +54,7 @@ def write(
                     (version / engine.file).write_bytes(content)
         report_file = Path(scratch) / world.engine("encode") / REPORT_FILE
         report_file.write_text(json.dumps(report, indent=2) + "\n")
-        for verb in VERBS:
+        for verb in world.verbs:
             replace(Path(scratch) / world.engine(verb), repository / world.engine(verb))
 
 
@@ -98,7 +98,7 @@ def calibrate(repository: Path, world: World, calibration: Calibration, files: M
 
 def write_contract(repository: Path, world: World) -> None:
     """Put another contract in the place of a world's; one with a calibration adds what its score engines answer."""
-    for verb in VERBS:
+    for verb in world.verbs:
         place = repository / world.engine(verb) / CONFIG_FILE
         config = parse(place)
         config.parameters[CONTRACT_PARAMETER].string_value = world.model_dump_json()
@@ -136,7 +136,7 @@ def config_text(world: World, config: FamilyConfig, verb: str) -> str:
 
 def model_inputs(config: FamilyConfig, verb: str) -> Mapping[str, Axes]:
     """Inputs of a Triton model: its engine's, but a plan brings a search, which makes the actions there."""
-    axes = dict(input_axes(config, verb, horizon=None))
+    axes = dict(input_axes(config, graph_of(config, verb), horizon=None))
     if verb == "plan":
         del axes["actions"]
         axes["search"] = ("B", "bytes")
@@ -147,12 +147,18 @@ def model_outputs(config: FamilyConfig, verb: str) -> Mapping[str, Axes]:
     """Outputs of a Triton model: its engine's, but a plan answers how far its search came, and features stay here."""
     if verb == "plan":
         return {"search": ("B", "bytes")}
-    return {name: axes for name, axes in output_axes(config, verb, horizon=None).items() if name != "features"}
+    answered = output_axes(config, graph_of(config, verb), horizon=None)
+    return {name: axes for name, axes in answered.items() if name != "features"}
+
+
+def graph_of(config: FamilyConfig, verb: str) -> str:
+    """Which graph answers a verb: a rollout without actions is another one."""
+    return "fill" if verb == "rollout" and not config.action.axes else verb
 
 
 def kind(tensor: str) -> "triton.DataType.ValueType":
     """Type of a model's tensor."""
-    return triton.DataType.TYPE_UINT8 if tensor in ("observations", "search") else triton.DataType.TYPE_FP32
+    return triton.DataType.TYPE_UINT8 if tensor in ("observations", "search", "hidden") else triton.DataType.TYPE_FP32
 
 
 def dims(axes: Axes) -> list[int]:

@@ -26,7 +26,7 @@ from loadtest.gpu.wavefront import Wavefront
 
 Weights = dict[str, Tensor]
 Distance = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, ...]]
-"""A cost graph: context, goal, candidates -> goal distances `[B, S, H]` and more."""
+"""A cost graph: context, candidates, goal -> goal distances `[B, S, H]` and more."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +107,7 @@ def import_reference() -> types.ModuleType:
 
 def last_step(distance: Distance) -> Cost:
     """The reference's criterion: the distance after the last model step."""
-    return lambda context, goal, candidates: distance(context, goal, candidates)[0][:, :, -1]
+    return lambda context, goal, candidates: distance(context, candidates, goal)[0][:, :, -1]
 
 
 def by_rows(distance: Distance) -> Cost:
@@ -119,7 +119,7 @@ def by_rows(distance: Distance) -> Cost:
         contexts = context[:, None].expand(-1, count, -1, -1).flatten(0, 1).contiguous()
         goals = goal[:, None].expand(-1, count, -1).flatten(0, 1).contiguous()
         rows = candidates.flatten(0, 1).unsqueeze(1).clone()
-        return distance(contexts, goals, rows)[0][:, 0, -1].unflatten(0, (-1, count))
+        return distance(contexts, rows, goals)[0][:, 0, -1].unflatten(0, (-1, count))
 
     return cost
 

@@ -112,8 +112,8 @@ class RowEngine:
             self.contexts[rows] = context
         return self.contexts[rows]
 
-    def __call__(self, context: Tensor, goal: Tensor, actions: Tensor) -> tuple[Tensor, ...]:
-        """Context `[R, T, D]`, goal `[R, D]`, actions `[R, 1, N, A]` -> distances `[R, 1, H]`, disagreement."""
+    def __call__(self, context: Tensor, actions: Tensor, goal: Tensor) -> tuple[Tensor, ...]:
+        """Context `[R, T, D]`, actions `[R, 1, N, A]`, goal `[R, D]` -> distances `[R, 1, H]`, disagreement."""
         rows = len(actions)
         running = self.context(rows)
         given = {"context": context.contiguous(), "goal": goal.contiguous(), "actions": actions.contiguous()}

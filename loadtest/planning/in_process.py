@@ -42,7 +42,7 @@ class Engines:
     def load(cls, repository: Path, name: str, threads: int = 1) -> "Engines":
         """Read a world from a repository; the cost engine is the one of the planner's horizon."""
         world = contract(repository, name)
-        cost = repository / f"{name}_plan" / "1" / f"horizon_{world.planner.horizon}.onnx"
+        cost = repository / f"{name}_plan" / "1" / f"horizon_{world.search.horizon}.onnx"
         encode = repository / f"{name}_encode" / "1" / "engine.onnx"
         return cls(world, session(encode, threads), session(cost, threads))
 

@@ -5,9 +5,9 @@ gateway reads it back from Triton, so that it needs no disk of its own. The prot
 same fields by the same names (a test holds the two together).
 
     World
-     |- ObservationSpec      what a camera may send
+     |- ObservationSpec      what a camera may send, and what a robot may say of itself
      |- ActionSpec           what a controller may send, per environment step
-     |   `- ActionAxis       name, unit, bounds and statistics of one component
+     |   `- Axis             name, unit, bounds and statistics of one component
      |- Readout              a named quantity read from latents, with its unit and its own error
      |- GoalMetric           how far latents are from a goal, and how a plan adds it up
      |- PlannerDefaults      the search that was tuned for this world
@@ -18,13 +18,14 @@ same fields by the same names (a test holds the two together).
          `- Planned          the same for plans that a search proposed; None until somebody has executed some
 
 Axes: `T` context frames, `N` environment steps, `H` model steps, `A` action dimension, `D` latent dimension,
-`S` candidates, `E` ensemble members, `R` readouts; image height and width are `h w`.
+`S` candidates, `E` ensemble members, `R` readouts, `Q` proprioception; image height and width are `h w`.
 """
 
 import hashlib
-from typing import Annotated, Literal
+import math
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, PositiveInt, model_validator
 
 CONTRACT_PARAMETER = "wmserve_world"
 """The key in Triton's model ``parameters`` under which the contract's JSON stands."""
@@ -32,6 +33,8 @@ CONTRACT_PARAMETER = "wmserve_world"
 WorldName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 Algorithm = Literal["cem", "icem", "mppi"]
+Verb = Literal["encode", "rollout", "plan"]
+VERBS: tuple[Verb, ...] = ("encode", "rollout", "plan")
 Precision = Literal["float32", "mixed"]
 """How candidates of a plan are scored: all in float32, or all in 8-bit integers and the best again in float32."""
 
@@ -42,18 +45,8 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class ObservationSpec(Part):
-    """Frames `[T, h, w, 3]` uint8, RGB, of any size up to the bounds; resizing and normalising happen in the engine."""
-
-    max_height: PositiveInt = 1024
-    max_width: PositiveInt = 1024
-    native_height: PositiveInt
-    """Height the encoder reduces frames to, pixels."""
-    native_width: PositiveInt
-
-
-class ActionAxis(Part):
-    """One component of an action, in environment units."""
+class Axis(Part):
+    """One component of an action or of proprioception, in environment units."""
 
     name: str
     unit: str
@@ -63,12 +56,38 @@ class ActionAxis(Part):
     """Mean over the training data; the engine subtracts it, a caller never does."""
     std: Annotated[FiniteFloat, Field(gt=0)]
 
+    @model_validator(mode="after")
+    def _bounds_fit(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"{self.name}: low is over high")
+        return self
+
+
+class ObservationSpec(Part):
+    """Frames `[T, h, w, 3]` uint8, RGB, of any size up to the bounds; resizing and normalising happen in the engine."""
+
+    max_height: PositiveInt = 1024
+    max_width: PositiveInt = 1024
+    native_height: NonNegativeInt
+    """Height the encoder reduces frames to, pixels; 0 for a world that looks at no frames."""
+    native_width: NonNegativeInt
+    tubelet_size: PositiveInt = 1
+    """Frames that latents are made of at a time. Over 1, a world takes clips of exactly `context_length` frames."""
+    proprioception: tuple[Axis, ...] = ()
+    """What a robot says of itself at each frame, `[T, Q]` float32 in environment units; empty where nothing."""
+
+    @property
+    def frames(self) -> bool:
+        """Whether the world looks at frames."""
+        return self.native_height > 0
+
 
 class ActionSpec(Part):
     """Actions `[N, A]` float32 in environment units, one row per environment step."""
 
-    axes: Annotated[tuple[ActionAxis, ...], Field(min_length=1)]
-    action_block: PositiveInt
+    axes: tuple[Axis, ...]
+    """Empty for a world that knows no actions."""
+    action_block: PositiveInt = 1
     """Environment steps in one model step; `N` is a multiple of it."""
 
 
@@ -93,6 +112,10 @@ class GoalMetric(Part):
     unit: str
     final_weight: Annotated[FiniteFloat, Field(ge=0)] = 1.0
     path_weight: Annotated[FiniteFloat, Field(ge=0)] = 0.0
+    needs_goal: bool = True
+    """False where the world itself knows what is good, such as by a reward that it has learned."""
+    needs_proprioception: bool = False
+    """Whether proprioception has to come with the observation of a goal."""
 
 
 class PlannerDefaults(Part):
@@ -110,6 +133,8 @@ class PlannerDefaults(Part):
     """Initial standard deviation of the search, as a fraction of each action axis' range."""
     receding_horizon: PositiveInt = 1
     """Model steps to execute before planning again."""
+    momentum: Annotated[FiniteFloat, Field(ge=0, lt=1)] = 0.0
+    """CEM: part of the last mean and standard deviation that the next keep."""
     penalty: Annotated[FiniteFloat, Field(ge=0)] = 0.0
     """What a latent unit of disagreement, mean over the plan, costs on top of the goal metric's cost."""
 
@@ -243,31 +268,66 @@ class World(Part):
     name: WorldName
     family: str
     description: str
+    verbs: tuple[Verb, ...] = VERBS
+    """What it answers."""
     observation: ObservationSpec
     action: ActionSpec
     context_length: PositiveInt
     """Frames `T` that a rollout starts from."""
     latent_shape: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
-    """Shape of the latents of one frame."""
+    """Shape of the latents of one frame, or of one tubelet; the last axis is of features, those before of patches."""
     ensemble_size: PositiveInt
     search_members: PositiveInt
     """Members of the ensemble that a search asks; the others judge the plan that it finds."""
-    horizon_limit: PositiveInt
-    """Most model steps `H` of a rollout."""
-    engine_horizons: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+    horizon_limit: NonNegativeInt
+    """Most model steps `H` of a rollout; 0 where there are no actions to roll out."""
+    engine_horizons: tuple[PositiveInt, ...]
     """Model steps to which the engines are unrolled; other horizons are padded up to the next."""
     candidate_limit: PositiveInt
     """Most candidates `S` of one call."""
     plan_budget: PositiveInt
     """Most candidates x iterations x horizon of one plan."""
     readouts: tuple[Readout, ...]
-    goal_metric: GoalMetric
-    planner: PlannerDefaults
+    goal_metric: GoalMetric | None = None
+    """None where nothing is planned, like the planner."""
+    planner: PlannerDefaults | None = None
     plan_precision: Precision = "float32"
     """Precision of ``plan``; the cost of the plan returned is float32's either way, as is all else."""
     digests: Digests
     calibration: Calibration | None = None
     """None where nobody has measured it, or with other engines: predictions then say nothing of their errors."""
+
+    @property
+    def latent_dim(self) -> int:
+        """Numbers `D` in the latents of one frame."""
+        return math.prod(self.latent_shape)
+
+    @property
+    def latent_count(self) -> int:
+        """Latents that come of `context_length` frames."""
+        return self.context_length // self.observation.tubelet_size
+
+    @property
+    def search(self) -> PlannerDefaults:
+        """The planner of a world that plans; ValueError for others."""
+        if self.planner is None:
+            raise ValueError(f"world {self.name} does not plan")
+        return self.planner
+
+    @property
+    def metric(self) -> GoalMetric:
+        """The goal metric of a world that plans; ValueError for others."""
+        if self.goal_metric is None:
+            raise ValueError(f"world {self.name} does not plan")
+        return self.goal_metric
+
+    @model_validator(mode="after")
+    def _verbs_fit(self) -> Self:
+        if "plan" in self.verbs and (self.planner is None or self.goal_metric is None or not self.engine_horizons):
+            raise ValueError("a world that plans has a planner, a goal metric and engine horizons")
+        if self.context_length % self.observation.tubelet_size:
+            raise ValueError("tubelet_size must divide context_length")
+        return self
 
     def engine(self, verb: str) -> str:
         """Name of the Triton model that runs ``verb`` (``encode``, ``rollout`` or ``plan``)."""

@@ -63,7 +63,7 @@ class Control:
         if turn.executed_steps is not None:
             return turn.executed_steps
         contract = self._core.world(world)
-        return min(contract.planner.receding_horizon * contract.action.action_block, len(self._last.actions))
+        return min(contract.search.receding_horizon * contract.action.action_block, len(self._last.actions))
 
     async def _outcome(
         self, asked: m.PlanRequest, seen: m.Context, executed: int, field: str

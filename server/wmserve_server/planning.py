@@ -47,7 +47,7 @@ class Asked:
 
 def resolve(request: PlanRequest, world: World, started: float) -> Asked:
     """Fill in the world's defaults and hold the whole against its budget."""
-    asked, default = request.planner, world.planner
+    asked, default = request.planner, world.search
     horizon = asked.horizon or default.horizon
     settings = Settings(
         algorithm=asked.algorithm or default.algorithm,
@@ -61,7 +61,7 @@ def resolve(request: PlanRequest, world: World, started: float) -> Asked:
     shape = Shape(horizon * block, len(world.action.axes), asked.hold_steps or default.hold_steps)
     if block % shape.hold_steps:
         raise InvalidArgument(f"must divide the action block, {block}", field="planner.hold_steps")
-    targets, metric = request.goal.readouts, world.goal_metric
+    targets, metric = request.goal.readouts, world.metric
     readouts = None if targets is None else validation.readout_goal(targets, world)
     guard, penalty = request.guard, request.guard.penalty
     seed = secrets.randbits(53) if asked.seed is None else asked.seed

@@ -213,7 +213,7 @@ def of_plan(
         for name, value, count in scores
         if value is not None and value <= max(1 - asked.refusal_level, 1.0001 / (count + 1))
     ]
-    if trusted < min(world.planner.receding_horizon, horizon):
+    if trusted < min(world.search.receding_horizon, horizon):
         reasons.append("radius")
     return Judgement(
         radius=radius,

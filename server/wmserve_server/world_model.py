@@ -182,7 +182,7 @@ class WorldModel:
             return start, actions[0]
         assert request.decision_id is not None, "messages guarantee one source"
         decision, block = self._decisions.get(world, request.decision_id), world.action.action_block
-        steps = request.executed_steps or min(world.planner.receding_horizon * block, len(decision.actions))
+        steps = request.executed_steps or min(world.search.receding_horizon * block, len(decision.actions))
         most = min(len(decision.actions), world.horizon_limit * block)
         if steps % block or steps > most:
             raise InvalidArgument(f"must be a multiple of {block}, at most the plan's {most}", field="executed_steps")

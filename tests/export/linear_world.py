@@ -8,18 +8,16 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from wmserve.world import ActionAxis, ActionSpec, GoalMetric, PlannerDefaults, Readout
+from wmserve.world import ActionSpec, Axis, GoalMetric, PlannerDefaults, Readout
+from wmserve_export.families import Described
 
-AXES = tuple(ActionAxis(name=f"move_{axis}", unit="1", low=-1.0, high=2.0, mean=0.5, std=0.7) for axis in ("x", "y"))
+AXES = tuple(Axis(name=f"move_{axis}", unit="1", low=-1.0, high=2.0, mean=0.5, std=0.7) for axis in ("x", "y"))
 
 
-class LinearConfig(BaseModel):
+class LinearConfig(Described):
     """Fits `FamilyConfig`."""
-
-    model_config = ConfigDict(frozen=True)
 
     family: Literal["linear"] = "linear"
     name: str = "linear"
@@ -34,6 +32,11 @@ class LinearConfig(BaseModel):
     goal_metric: GoalMetric = GoalMetric(name="euclidean", unit="1", path_weight=0.5)
     planner: PlannerDefaults = PlannerDefaults(horizon=2, candidate_count=16, iterations=2, elite_count=4)
     fault: Literal["none", "shifted", "noisy"] = "none"
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """A vector."""
+        return (self.latent_dim,)
 
 
 class LinearWorld(nn.Module):

@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from tritonclient.grpc.aio import InferenceServerClient
-from wmserve.world import QUANTILE_LEVELS, Calibration, World
+from wmserve.world import QUANTILE_LEVELS, VERBS, Calibration, World
 from wmserve_export import repository
 from wmserve_export.__main__ import main as export
 from wmserve_export.calibration import conformal
@@ -100,7 +100,7 @@ def test_a_calibration_holds_for_its_engines_and_no_others(world: World, calibra
 
 def test_the_three_models_carry_it(place: Path, world: World) -> None:
     """They still agree, so the world is still served; two of them have one output more."""
-    configs = {verb: repository.parse(place / f"linear_{verb}" / "config.pbtxt") for verb in repository.VERBS}
+    configs = {verb: repository.parse(place / f"linear_{verb}" / "config.pbtxt") for verb in VERBS}
     contracts = {config.parameters["wmserve_world"].string_value for config in configs.values()}
     assert [World.model_validate_json(text) for text in contracts] == [world]
     outputs = {verb: {output.name for output in config.output} for verb, config in configs.items()}

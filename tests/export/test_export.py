@@ -11,7 +11,7 @@ import pytest
 import torch
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as triton
-from wmserve.world import CONTRACT_PARAMETER, World
+from wmserve.world import CONTRACT_PARAMETER, VERBS, World
 from wmserve_export import families
 from wmserve_export.__main__ import main
 from wmserve_export.engines import Engine
@@ -22,8 +22,6 @@ from wmserve_export.runtime import Runner
 from tests.conftest import ROOT
 from tests.export import linear_world
 from tests.export.conftest import Exported
-
-VERBS = ("encode", "rollout", "plan")
 
 
 def read_config(repository: Path, model: str) -> triton.ModelConfig:

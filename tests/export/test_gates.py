@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from wmserve.world import VERBS
 from wmserve_export import families, gates
 from wmserve_export.__main__ import main
 from wmserve_export.engines import engines
@@ -19,7 +20,7 @@ def test_parity_refuses_engines_of_other_weights(exported: Exported) -> None:
     family = families.load(exported.checkpoint)
     files = {
         engine: (exported.repository / f"linear_{engine.verb}" / "1" / engine.file).read_bytes()
-        for engine in engines((2,))
+        for engine in engines(VERBS, (2,))
     }
     gates.parity(family, files, NO_EXAMPLES).check()
     assert isinstance(family, linear_world.LinearWorld)

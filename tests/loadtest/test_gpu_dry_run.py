@@ -63,7 +63,7 @@ def broken(subject: Subject) -> Cost:
     """An engine with one weight a little off."""
     graph = subject.graph(FLOAT32, wavefront=True)
     graph.family.predictor.project_out.weight[0, 0] += 0.05
-    return lambda context, goal, candidates: graph(context, goal, candidates)[0][:, :, -1]
+    return lambda context, goal, candidates: graph(context, candidates, goal)[0][:, :, -1]
 
 
 def fickle(subject: Subject) -> Cost:
@@ -174,6 +174,6 @@ def test_the_wavefront_is_the_rewritten_predictor(horizon: int, subject: Subject
     """At every step, while the window grows and once it slides."""
     problem, actions = checks.problem(subject.config, 2, CPU), checks.candidates(subject.config, 2, 6, CPU, horizon)
     with torch.no_grad():
-        wanted = subject.graph(FLOAT32)(problem.context, problem.goal, actions)[0]
-        found = subject.graph(FLOAT32, wavefront=True)(problem.context, problem.goal, actions)[0]
+        wanted = subject.graph(FLOAT32)(problem.context, actions, problem.goal)[0]
+        found = subject.graph(FLOAT32, wavefront=True)(problem.context, actions, problem.goal)[0]
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)

@@ -53,7 +53,7 @@ class Judge:
         self, place: Path, world: World, error: ExpectedError, unlikeness: Unlikeness, distance: Distance
     ) -> None:
         self.world, self._error, self._unlikeness, self._distance = world, error, unlikeness, distance
-        self.horizon = world.planner.horizon
+        self.horizon = world.search.horizon
         unrolled = min(steps for steps in world.engine_horizons if steps >= self.horizon)
         self._padding = (unrolled - self.horizon) * world.action.action_block
         engine = Engine("plan", unrolled)
@@ -110,7 +110,7 @@ class Judge:
     def _gap(self, said: dict[str, Floats], inputs: dict[str, Tensor]) -> Doubles | None:
         if search_members(self.world.ensemble_size) == self.world.ensemble_size:
             return None
-        metric, steps = self.world.goal_metric, self.horizon
+        metric, steps = self.world.metric, self.horizon
         held_out = total(metric, said["goal_distance"][:, :, :steps])
         return (held_out - total(metric, self._search(inputs)["goal_distance"][:, :, :steps])).astype(np.float64)
 

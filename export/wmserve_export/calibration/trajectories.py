@@ -45,7 +45,7 @@ class Trajectory:
 
     def check(self, world: World, name: str) -> None:
         """CalibrationError unless it fits the world and is as long as its longest rollout, a plan as its planner's."""
-        needed = world.context_length + (world.horizon_limit if self.goal is None else world.planner.horizon)
+        needed = world.context_length + (world.horizon_limit if self.goal is None else world.search.horizon)
         if self.goal is not None and (self.goal.ndim != 3 or self.goal.shape[-1] != 3 or self.goal.dtype != np.uint8):
             raise CalibrationError(f"{name}: goal must be [h, w, 3] uint8")
         if self.observations.ndim != 4 or self.observations.shape[-1] != 3 or self.observations.dtype != np.uint8:

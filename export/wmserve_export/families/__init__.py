@@ -7,8 +7,16 @@ from a folder, and name that function in your package's entry points:
     [project.entry-points."wmserve.families"]
     my_family = "my_package.my_module:load"
 
+What such a class has besides :class:`Encoder` says what its worlds answer:
+
+    Encoder                                encode
+    Encoder + fill                         encode, rollout without actions: the hidden part of a clip
+    Encoder + predict + goal_distance      encode, rollout, plan
+    Encoder + predict + negative_return    the same, where the world itself knows what is good
+
 Axes: `B` batch, `T` context frames, `S` candidates, `E` members, `H` model steps, `N = H x action_block` environment
-steps, `A` action dimension, `D` latent dimension, `F` feature dimension, `R` readouts.
+steps, `A` action dimension, `F` feature dimension, `R` readouts, `Q` proprioception, `L = T / tubelet_size` latents of
+`T` frames; `D` latent dimension: the product of ``latent_shape``, since methods take and give latents flattened.
 """
 
 import importlib
@@ -17,8 +25,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
 from torch import Tensor
-from wmserve.world import ActionSpec, GoalMetric, PlannerDefaults, Readout
+from wmserve.world import ActionSpec, Axis, GoalMetric, PlannerDefaults, Readout, Verb
 
 CONFIG_FILE = "config.json"
 ENTRY_POINTS = "wmserve.families"
@@ -51,7 +60,7 @@ class FamilyConfig(Protocol):
     @property
     def context_length(self) -> int: ...
     @property
-    def latent_dim(self) -> int: ...
+    def latent_shape(self) -> tuple[int, ...]: ...
     @property
     def feature_dim(self) -> int: ...
     @property
@@ -61,13 +70,37 @@ class FamilyConfig(Protocol):
     @property
     def readouts(self) -> tuple[Readout, ...]: ...
     @property
-    def goal_metric(self) -> GoalMetric: ...
+    def tubelet_size(self) -> int: ...
     @property
-    def planner(self) -> PlannerDefaults: ...
+    def proprioception(self) -> tuple[Axis, ...]: ...
+    @property
+    def goal_metric(self) -> GoalMetric | None: ...
+    @property
+    def planner(self) -> PlannerDefaults | None: ...
+
+
+class Described(BaseModel):
+    """The :class:`FamilyConfig` of a world that encodes frames, for a family to add to; names as in the contract."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    family: str
+    name: str
+    description: str
+    image_size: NonNegativeInt
+    """Side to which frames are resized, pixels; 0 for a world that looks at no frames."""
+    context_length: PositiveInt = 1
+    members: PositiveInt = 1
+    action: ActionSpec = ActionSpec(axes=())
+    readouts: tuple[Readout, ...] = ()
+    tubelet_size: PositiveInt = 1
+    proprioception: tuple[Axis, ...] = ()
+    goal_metric: GoalMetric | None = None
+    planner: PlannerDefaults | None = None
 
 
 @runtime_checkable
-class Family(Protocol):
+class Encoder(Protocol):
     """A world as torch modules: a ``torch.nn.Module`` in eval mode whose methods trace with free `B`, `S`, `h`, `w`.
 
     Callers send frames of any size and actions in environment units, so resizing and statistics belong inside.
@@ -75,14 +108,21 @@ class Family(Protocol):
 
     @property
     def config(self) -> FamilyConfig: ...
-    def encode(self, observations: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames `[B, T, h, w, 3]` uint8 -> latents `[B, T, D]`, and features `[B, T, F]`: what the last layer sees.
+    def encode(self, *observed: Tensor) -> tuple[Tensor, Tensor]:
+        """What is observed -> latents `[B, L, D]`, and features `[B, L, F]`: what the last layer sees.
 
-        Frames unlike those of training show in the features, where latents may hide them (a calibration looks there).
+        Observed are frames `[B, T, h, w, 3]` uint8, then proprioception `[B, T, Q]` in environment units: each if the
+        world's configuration has it. Frames unlike those of training show in the features, where latents may hide
+        them (a calibration looks there).
         """
 
     def readout(self, latents: Tensor) -> Tensor:
-        """Latents `[..., D]` -> quantities `[..., R]` in the readouts' units."""
+        """Latents `[..., D]` -> quantities `[..., R]` in the readouts' units; not asked where there are none."""
+
+
+@runtime_checkable
+class Predictor(Encoder, Protocol):
+    """A world that knows what actions do."""
 
     def predict(self, context: Tensor, actions: Tensor, members: int | None = None) -> Tensor:
         """Context `[B, T, D]` and actions `[B, S, (T - 1) x action_block + N, A]` -> latents `[B, S, E, H, D]`.
@@ -91,11 +131,46 @@ class Family(Protocol):
         the ensemble, if that is set.
         """
 
+
+@runtime_checkable
+class Family(Predictor, Protocol):
+    """A world in which plans lead to goals: what most families are."""
+
     def goal_distance(self, latents: Tensor, goal: Tensor) -> Tensor:
         """Latents `[B, S, E, H, D]` and goals `[B, D]` -> distances `[B, S, H]` in the goal metric's unit."""
 
 
-def load(checkpoint: Path) -> Family:
+@runtime_checkable
+class Rewarded(Predictor, Protocol):
+    """A world that has learned what is good: plans need no goal."""
+
+    def negative_return(self, context: Tensor, actions: Tensor, latents: Tensor) -> Tensor:
+        """What ``predict`` was given, and what it gave, -> costs `[B, S, H]` of stopping after each step."""
+
+    def value_spread(self, latents: Tensor) -> Tensor:
+        """Latents `[B, S, E, H, D]` -> how far its critics differ `[B, S, H]`, served as ``disagreement``."""
+
+
+@runtime_checkable
+class Filler(Encoder, Protocol):
+    """A world that predicts what is hidden of a clip."""
+
+    def fill(self, observations: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames `[B, T, h, w, 3]` uint8 and what is hidden of them `[B, L, P]` uint8, 1 where hidden, P patches.
+
+        -> latents `[B, L, D]`, predicted where hidden and else encoded from what is not, and surprise `[B, L, P]`:
+        mean absolute difference of the predicted and the encoded features, 0 where nothing is hidden.
+        """
+
+
+def verbs(family: Encoder) -> tuple[Verb, ...]:
+    """What its worlds answer."""
+    if isinstance(family, Family | Rewarded):
+        return ("encode", "rollout", "plan")
+    return ("encode", "rollout") if isinstance(family, Predictor | Filler) else ("encode",)
+
+
+def load(checkpoint: Path) -> Encoder:
     """Load a checkpoint by the family it names; FamilyError when it cannot be."""
     name = read_family_name(checkpoint)
     known = FAMILIES | {entry.name: entry.value for entry in entry_points(group=ENTRY_POINTS)}
@@ -106,8 +181,8 @@ def load(checkpoint: Path) -> Family:
         family = getattr(importlib.import_module(module), function)(checkpoint)
     except FileNotFoundError as error:
         raise FamilyError(f"checkpoint {checkpoint} is not complete: {error}") from error
-    if not isinstance(family, Family):
-        raise FamilyError(f"what {known[name]} returns is not a Family; see {__name__}")
+    if not isinstance(family, Encoder):
+        raise FamilyError(f"what {known[name]} returns is not an Encoder; see {__name__}")
     return family
 
 

@@ -15,26 +15,23 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import PositiveInt
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 from wmserve.world import ActionSpec, GoalMetric, PlannerDefaults, Readout
 
+from wmserve_export.families import Described
 from wmserve_export.families.images import reduce_frames
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "weights.safetensors"
 
 
-class ConvJepaConfig(BaseModel):
+class ConvJepaConfig(Described):
     """What is needed to build the modules, and what the contract says of the world."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     family: Literal["conv_jepa"] = "conv_jepa"
-    name: str
-    description: str
     image_size: PositiveInt
     """Side to which frames are reduced, pixels."""
     channels: tuple[PositiveInt, ...]
@@ -50,6 +47,11 @@ class ConvJepaConfig(BaseModel):
     readouts: tuple[Readout, ...]
     goal_metric: GoalMetric
     planner: PlannerDefaults
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """A vector."""
+        return (self.latent_dim,)
 
     @property
     def feature_dim(self) -> int:

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
-from wmserve.world import ActionAxis, ActionSpec, GoalMetric, PlannerDefaults, Readout
+from wmserve.world import ActionSpec, Axis, GoalMetric, PlannerDefaults, Readout
 
-from wmserve_export.families import CONFIG_FILE, FamilyError
+from wmserve_export.families import CONFIG_FILE, Described, FamilyError
 from wmserve_export.families.images import reduce_frames
 
 CANVAS, PATCH, LATENT_DIM, FEATURE_DIM, SPEED = 32, 8, 32, 64, 2.0
@@ -26,23 +25,17 @@ LAYERS = {"enc": 3, "pred": 2, "pellet": 2, "agenth": 2}
 """The networks that are served, and their linear layers."""
 
 
-class TinyJepaConfig(BaseModel):
+class TinyJepaConfig(Described):
     """What the contract says of the world; sizes are those of the package."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     family: str = "tiny_jepa"
     name: str = "tiny_jepa"
     description: str = "OrbyWorld, 32 x 32 pixels: an agent, two balls and a pellet; tiny-jepa's published weights."
     image_size: int = CANVAS
-    context_length: int = 1
-    latent_dim: int = LATENT_DIM
+    latent_shape: tuple[int, ...] = (LATENT_DIM,)
     feature_dim: int = FEATURE_DIM
-    members: int = 1
     action: ActionSpec = ActionSpec(
-        axes=tuple(
-            ActionAxis(name=name, unit="px", low=-SPEED, high=SPEED, mean=0, std=1) for name in ("move_x", "move_y")
-        ),
+        axes=tuple(Axis(name=name, unit="px", low=-SPEED, high=SPEED, mean=0, std=1) for name in ("move_x", "move_y")),
         action_block=1,
     )
     readouts: tuple[Readout, ...] = tuple(

@@ -13,7 +13,7 @@ from time import perf_counter
 import torch
 from torch import Tensor
 from wmserve.statistics import effective_rank
-from wmserve.world import ActionAxis, ActionSpec, GoalMetric, PlannerDefaults, Readout
+from wmserve.world import ActionSpec, Axis, GoalMetric, PlannerDefaults, Readout
 
 from wmserve_export.families.conv_jepa import ConvJepa, ConvJepaConfig, save
 from wmserve_export.reference import card, collect, environment, fit, goal_metric
@@ -46,7 +46,7 @@ def configuration(actions: Tensor) -> ConvJepaConfig:
     """The world's configuration, with the statistics of the training actions `[..., 2]`."""
     flat = actions.flatten(0, -2)
     axes = tuple(
-        ActionAxis(name=name, unit="of full speed (5 px a step)", low=-1.0, high=1.0, mean=float(mean), std=float(std))
+        Axis(name=name, unit="of full speed (5 px a step)", low=-1.0, high=1.0, mean=float(mean), std=float(std))
         for name, mean, std in zip(("velocity_x", "velocity_y"), flat.mean(dim=0), flat.std(dim=0), strict=True)
     )
     readouts = tuple(

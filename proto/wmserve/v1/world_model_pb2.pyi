@@ -64,12 +64,14 @@ class Tensor(_message.Message):
     def __init__(self, dtype: _Optional[_Union[DataType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class Observations(_message.Message):
-    __slots__ = ("array", "images")
+    __slots__ = ("array", "images", "proprioception")
     ARRAY_FIELD_NUMBER: _ClassVar[int]
     IMAGES_FIELD_NUMBER: _ClassVar[int]
+    PROPRIOCEPTION_FIELD_NUMBER: _ClassVar[int]
     array: Tensor
     images: Images
-    def __init__(self, array: _Optional[_Union[Tensor, _Mapping]] = ..., images: _Optional[_Union[Images, _Mapping]] = ...) -> None: ...
+    proprioception: Tensor
+    def __init__(self, array: _Optional[_Union[Tensor, _Mapping]] = ..., images: _Optional[_Union[Images, _Mapping]] = ..., proprioception: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
 
 class Images(_message.Message):
     __slots__ = ("files",)
@@ -136,7 +138,7 @@ class EncodeResponse(_message.Message):
     def __init__(self, latents_id: _Optional[str] = ..., expires_in_s: _Optional[float] = ..., readouts: _Optional[_Union[Tensor, _Mapping]] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., calibrated: bool = ..., ood: _Optional[_Iterable[float]] = ..., ood_p_value: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class RolloutRequest(_message.Message):
-    __slots__ = ("world", "context", "actions", "return_latents", "timeout_ms", "level", "tolerance")
+    __slots__ = ("world", "context", "actions", "return_latents", "timeout_ms", "level", "tolerance", "hidden")
     WORLD_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     ACTIONS_FIELD_NUMBER: _ClassVar[int]
@@ -144,6 +146,7 @@ class RolloutRequest(_message.Message):
     TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
     LEVEL_FIELD_NUMBER: _ClassVar[int]
     TOLERANCE_FIELD_NUMBER: _ClassVar[int]
+    HIDDEN_FIELD_NUMBER: _ClassVar[int]
     world: str
     context: Context
     actions: Tensor
@@ -151,10 +154,11 @@ class RolloutRequest(_message.Message):
     timeout_ms: int
     level: float
     tolerance: float
-    def __init__(self, world: _Optional[str] = ..., context: _Optional[_Union[Context, _Mapping]] = ..., actions: _Optional[_Union[Tensor, _Mapping]] = ..., return_latents: bool = ..., timeout_ms: _Optional[int] = ..., level: _Optional[float] = ..., tolerance: _Optional[float] = ...) -> None: ...
+    hidden: Tensor
+    def __init__(self, world: _Optional[str] = ..., context: _Optional[_Union[Context, _Mapping]] = ..., actions: _Optional[_Union[Tensor, _Mapping]] = ..., return_latents: bool = ..., timeout_ms: _Optional[int] = ..., level: _Optional[float] = ..., tolerance: _Optional[float] = ..., hidden: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
 
 class RolloutResponse(_message.Message):
-    __slots__ = ("disagreement", "readouts", "latents", "calibrated", "level", "radius", "joint_radius", "readout_radius", "ood", "ood_p_value", "trusted_horizon", "disagreement_p_value")
+    __slots__ = ("disagreement", "readouts", "latents", "calibrated", "level", "radius", "joint_radius", "readout_radius", "ood", "ood_p_value", "trusted_horizon", "disagreement_p_value", "surprise")
     DISAGREEMENT_FIELD_NUMBER: _ClassVar[int]
     READOUTS_FIELD_NUMBER: _ClassVar[int]
     LATENTS_FIELD_NUMBER: _ClassVar[int]
@@ -167,6 +171,7 @@ class RolloutResponse(_message.Message):
     OOD_P_VALUE_FIELD_NUMBER: _ClassVar[int]
     TRUSTED_HORIZON_FIELD_NUMBER: _ClassVar[int]
     DISAGREEMENT_P_VALUE_FIELD_NUMBER: _ClassVar[int]
+    SURPRISE_FIELD_NUMBER: _ClassVar[int]
     disagreement: Tensor
     readouts: Tensor
     latents: Tensor
@@ -179,7 +184,8 @@ class RolloutResponse(_message.Message):
     ood_p_value: _containers.RepeatedScalarFieldContainer[float]
     trusted_horizon: _containers.RepeatedScalarFieldContainer[int]
     disagreement_p_value: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, disagreement: _Optional[_Union[Tensor, _Mapping]] = ..., readouts: _Optional[_Union[Tensor, _Mapping]] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., calibrated: bool = ..., level: _Optional[float] = ..., radius: _Optional[_Union[Tensor, _Mapping]] = ..., joint_radius: _Optional[_Union[Tensor, _Mapping]] = ..., readout_radius: _Optional[_Union[Tensor, _Mapping]] = ..., ood: _Optional[_Iterable[float]] = ..., ood_p_value: _Optional[_Iterable[float]] = ..., trusted_horizon: _Optional[_Iterable[int]] = ..., disagreement_p_value: _Optional[_Iterable[float]] = ...) -> None: ...
+    surprise: Tensor
+    def __init__(self, disagreement: _Optional[_Union[Tensor, _Mapping]] = ..., readouts: _Optional[_Union[Tensor, _Mapping]] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., calibrated: bool = ..., level: _Optional[float] = ..., radius: _Optional[_Union[Tensor, _Mapping]] = ..., joint_radius: _Optional[_Union[Tensor, _Mapping]] = ..., readout_radius: _Optional[_Union[Tensor, _Mapping]] = ..., ood: _Optional[_Iterable[float]] = ..., ood_p_value: _Optional[_Iterable[float]] = ..., trusted_horizon: _Optional[_Iterable[int]] = ..., disagreement_p_value: _Optional[_Iterable[float]] = ..., surprise: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
 
 class Goal(_message.Message):
     __slots__ = ("observation", "latents_id", "latents", "readouts")
@@ -460,7 +466,7 @@ class ControlResponse(_message.Message):
     def __init__(self, plan: _Optional[_Union[PlanResponse, _Mapping]] = ..., outcome: _Optional[_Union[ObserveResponse, _Mapping]] = ...) -> None: ...
 
 class World(_message.Message):
-    __slots__ = ("contract_version", "name", "family", "description", "observation", "action", "context_length", "latent_shape", "ensemble_size", "horizon_limit", "engine_horizons", "candidate_limit", "plan_budget", "readouts", "goal_metric", "planner", "digests", "plan_precision", "calibration", "search_members")
+    __slots__ = ("contract_version", "name", "family", "description", "observation", "action", "context_length", "latent_shape", "ensemble_size", "horizon_limit", "engine_horizons", "candidate_limit", "plan_budget", "readouts", "goal_metric", "planner", "digests", "plan_precision", "calibration", "search_members", "verbs")
     CONTRACT_VERSION_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     FAMILY_FIELD_NUMBER: _ClassVar[int]
@@ -481,6 +487,7 @@ class World(_message.Message):
     PLAN_PRECISION_FIELD_NUMBER: _ClassVar[int]
     CALIBRATION_FIELD_NUMBER: _ClassVar[int]
     SEARCH_MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    VERBS_FIELD_NUMBER: _ClassVar[int]
     contract_version: int
     name: str
     family: str
@@ -501,7 +508,8 @@ class World(_message.Message):
     plan_precision: str
     calibration: Calibration
     search_members: int
-    def __init__(self, contract_version: _Optional[int] = ..., name: _Optional[str] = ..., family: _Optional[str] = ..., description: _Optional[str] = ..., observation: _Optional[_Union[ObservationSpec, _Mapping]] = ..., action: _Optional[_Union[ActionSpec, _Mapping]] = ..., context_length: _Optional[int] = ..., latent_shape: _Optional[_Iterable[int]] = ..., ensemble_size: _Optional[int] = ..., horizon_limit: _Optional[int] = ..., engine_horizons: _Optional[_Iterable[int]] = ..., candidate_limit: _Optional[int] = ..., plan_budget: _Optional[int] = ..., readouts: _Optional[_Iterable[_Union[Readout, _Mapping]]] = ..., goal_metric: _Optional[_Union[GoalMetric, _Mapping]] = ..., planner: _Optional[_Union[PlannerDefaults, _Mapping]] = ..., digests: _Optional[_Union[Digests, _Mapping]] = ..., plan_precision: _Optional[str] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ..., search_members: _Optional[int] = ...) -> None: ...
+    verbs: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, contract_version: _Optional[int] = ..., name: _Optional[str] = ..., family: _Optional[str] = ..., description: _Optional[str] = ..., observation: _Optional[_Union[ObservationSpec, _Mapping]] = ..., action: _Optional[_Union[ActionSpec, _Mapping]] = ..., context_length: _Optional[int] = ..., latent_shape: _Optional[_Iterable[int]] = ..., ensemble_size: _Optional[int] = ..., horizon_limit: _Optional[int] = ..., engine_horizons: _Optional[_Iterable[int]] = ..., candidate_limit: _Optional[int] = ..., plan_budget: _Optional[int] = ..., readouts: _Optional[_Iterable[_Union[Readout, _Mapping]]] = ..., goal_metric: _Optional[_Union[GoalMetric, _Mapping]] = ..., planner: _Optional[_Union[PlannerDefaults, _Mapping]] = ..., digests: _Optional[_Union[Digests, _Mapping]] = ..., plan_precision: _Optional[str] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ..., search_members: _Optional[int] = ..., verbs: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Calibration(_message.Message):
     __slots__ = ("digest", "engines", "files", "created", "trajectories", "tolerance", "levels", "disagreement_scale", "quantiles", "effective_rank", "smallest_std", "planned", "collapsed", "distance_scale")
@@ -590,26 +598,30 @@ class CalibrationQuantiles(_message.Message):
     def __init__(self, ood: _Optional[_Iterable[float]] = ..., disagreement: _Optional[_Iterable[float]] = ..., surprise: _Optional[_Iterable[float]] = ..., distance: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class ObservationSpec(_message.Message):
-    __slots__ = ("max_height", "max_width", "native_height", "native_width")
+    __slots__ = ("max_height", "max_width", "native_height", "native_width", "tubelet_size", "proprioception")
     MAX_HEIGHT_FIELD_NUMBER: _ClassVar[int]
     MAX_WIDTH_FIELD_NUMBER: _ClassVar[int]
     NATIVE_HEIGHT_FIELD_NUMBER: _ClassVar[int]
     NATIVE_WIDTH_FIELD_NUMBER: _ClassVar[int]
+    TUBELET_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PROPRIOCEPTION_FIELD_NUMBER: _ClassVar[int]
     max_height: int
     max_width: int
     native_height: int
     native_width: int
-    def __init__(self, max_height: _Optional[int] = ..., max_width: _Optional[int] = ..., native_height: _Optional[int] = ..., native_width: _Optional[int] = ...) -> None: ...
+    tubelet_size: int
+    proprioception: _containers.RepeatedCompositeFieldContainer[Axis]
+    def __init__(self, max_height: _Optional[int] = ..., max_width: _Optional[int] = ..., native_height: _Optional[int] = ..., native_width: _Optional[int] = ..., tubelet_size: _Optional[int] = ..., proprioception: _Optional[_Iterable[_Union[Axis, _Mapping]]] = ...) -> None: ...
 
 class ActionSpec(_message.Message):
     __slots__ = ("axes", "action_block")
     AXES_FIELD_NUMBER: _ClassVar[int]
     ACTION_BLOCK_FIELD_NUMBER: _ClassVar[int]
-    axes: _containers.RepeatedCompositeFieldContainer[ActionAxis]
+    axes: _containers.RepeatedCompositeFieldContainer[Axis]
     action_block: int
-    def __init__(self, axes: _Optional[_Iterable[_Union[ActionAxis, _Mapping]]] = ..., action_block: _Optional[int] = ...) -> None: ...
+    def __init__(self, axes: _Optional[_Iterable[_Union[Axis, _Mapping]]] = ..., action_block: _Optional[int] = ...) -> None: ...
 
-class ActionAxis(_message.Message):
+class Axis(_message.Message):
     __slots__ = ("name", "unit", "low", "high", "mean", "std")
     NAME_FIELD_NUMBER: _ClassVar[int]
     UNIT_FIELD_NUMBER: _ClassVar[int]
@@ -640,19 +652,23 @@ class Readout(_message.Message):
     def __init__(self, name: _Optional[str] = ..., unit: _Optional[str] = ..., low: _Optional[float] = ..., high: _Optional[float] = ..., error: _Optional[float] = ...) -> None: ...
 
 class GoalMetric(_message.Message):
-    __slots__ = ("name", "unit", "final_weight", "path_weight")
+    __slots__ = ("name", "unit", "final_weight", "path_weight", "needs_goal", "needs_proprioception")
     NAME_FIELD_NUMBER: _ClassVar[int]
     UNIT_FIELD_NUMBER: _ClassVar[int]
     FINAL_WEIGHT_FIELD_NUMBER: _ClassVar[int]
     PATH_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    NEEDS_GOAL_FIELD_NUMBER: _ClassVar[int]
+    NEEDS_PROPRIOCEPTION_FIELD_NUMBER: _ClassVar[int]
     name: str
     unit: str
     final_weight: float
     path_weight: float
-    def __init__(self, name: _Optional[str] = ..., unit: _Optional[str] = ..., final_weight: _Optional[float] = ..., path_weight: _Optional[float] = ...) -> None: ...
+    needs_goal: bool
+    needs_proprioception: bool
+    def __init__(self, name: _Optional[str] = ..., unit: _Optional[str] = ..., final_weight: _Optional[float] = ..., path_weight: _Optional[float] = ..., needs_goal: bool = ..., needs_proprioception: bool = ...) -> None: ...
 
 class PlannerDefaults(_message.Message):
-    __slots__ = ("algorithm", "horizon", "candidate_count", "iterations", "elite_count", "hold_steps", "initial_std", "receding_horizon", "penalty")
+    __slots__ = ("algorithm", "horizon", "candidate_count", "iterations", "elite_count", "hold_steps", "initial_std", "receding_horizon", "penalty", "momentum")
     ALGORITHM_FIELD_NUMBER: _ClassVar[int]
     HORIZON_FIELD_NUMBER: _ClassVar[int]
     CANDIDATE_COUNT_FIELD_NUMBER: _ClassVar[int]
@@ -662,6 +678,7 @@ class PlannerDefaults(_message.Message):
     INITIAL_STD_FIELD_NUMBER: _ClassVar[int]
     RECEDING_HORIZON_FIELD_NUMBER: _ClassVar[int]
     PENALTY_FIELD_NUMBER: _ClassVar[int]
+    MOMENTUM_FIELD_NUMBER: _ClassVar[int]
     algorithm: str
     horizon: int
     candidate_count: int
@@ -671,7 +688,8 @@ class PlannerDefaults(_message.Message):
     initial_std: float
     receding_horizon: int
     penalty: float
-    def __init__(self, algorithm: _Optional[str] = ..., horizon: _Optional[int] = ..., candidate_count: _Optional[int] = ..., iterations: _Optional[int] = ..., elite_count: _Optional[int] = ..., hold_steps: _Optional[int] = ..., initial_std: _Optional[float] = ..., receding_horizon: _Optional[int] = ..., penalty: _Optional[float] = ...) -> None: ...
+    momentum: float
+    def __init__(self, algorithm: _Optional[str] = ..., horizon: _Optional[int] = ..., candidate_count: _Optional[int] = ..., iterations: _Optional[int] = ..., elite_count: _Optional[int] = ..., hold_steps: _Optional[int] = ..., initial_std: _Optional[float] = ..., receding_horizon: _Optional[int] = ..., penalty: _Optional[float] = ..., momentum: _Optional[float] = ...) -> None: ...
 
 class Digests(_message.Message):
     __slots__ = ("checkpoint", "engines")

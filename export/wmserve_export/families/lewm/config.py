@@ -2,21 +2,19 @@
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
+from pydantic import PositiveInt, model_validator
 from wmserve.world import ActionSpec, GoalMetric, PlannerDefaults, Readout
+
+from wmserve_export.families import Described
 
 LATENT_DISTANCE = GoalMetric(name="squared_latent_distance", unit="1", final_weight=1.0, path_weight=0.0)
 """The reference's criterion: the squared distance to the goal's latents after the last model step."""
 
 
-class LewmConfig(BaseModel):
+class LewmConfig(Described):
     """The defaults are the published model: ViT-Tiny/14 and six predictor blocks, 18.03 M parameters."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     family: Literal["lewm", "pldm"] = "lewm"
-    name: str
-    description: str
     image_size: PositiveInt = 224
     """Side to which frames are resized, pixels; a multiple of the patch size."""
     patch_size: PositiveInt = 14
@@ -45,9 +43,9 @@ class LewmConfig(BaseModel):
     planner: PlannerDefaults
 
     @property
-    def members(self) -> int:
-        """A LeWM is one model; its disagreement is 0."""
-        return 1
+    def latent_shape(self) -> tuple[int, ...]:
+        """A vector."""
+        return (self.latent_dim,)
 
     @property
     def feature_dim(self) -> int:
