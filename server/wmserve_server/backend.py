@@ -1,7 +1,9 @@
 """What the core asks of whatever runs the engines. Triton is one answer; a test may be another.
 
-Arrays are float32 unless said otherwise. Axes: `T` context frames, `S` candidates, `N` environment steps,
-`H` model steps, `A` action dimension, `D` latent dimension, `R` readouts. Implementations raise
+Arrays are float32 unless said otherwise. Axes: `T` context frames, `L` their latents (as many, where a world does not
+take frames in tubelets), `S` candidates, `N` environment steps, `H` model steps, `A` action dimension, `D` latent
+dimension (latents are flat here, whatever shape a contract gives them), `P` patches, `Q` proprioception, `R` readouts.
+Implementations raise
 :class:`~wmserve_server.errors.Unavailable` when there is nobody to ask and
 :class:`~wmserve_server.errors.BackendFault` when the answer is no answer.
 """
@@ -21,8 +23,16 @@ Frames = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
+class Observed:
+    """What was observed: frames `[T, h, w, 3]` and proprioception `[T, Q]`; None where the world takes none."""
+
+    frames: Frames | None
+    proprioception: Floats | None = None
+
+
+@dataclass(frozen=True)
 class Encoded:
-    """Latents `[T, D]` of frames, their readouts `[T, R]`, and how unlike others they are `[T]`, if that is known."""
+    """Latents `[L, D]` of frames, their readouts `[L, R]`, and how unlike others they are `[L]`, if that is known."""
 
     latents: Floats
     readouts: Floats
@@ -31,17 +41,25 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Rolled:
-    """Predictions: latents `[S, H, D]` (mean of members), disagreement `[S, H]`, readouts `[S, H, R]`.
+    """Predictions: disagreement `[S, H]`, readouts `[S, H, R]`, latents `[S, H, D]` (mean of members) if asked for.
 
     And how far off each step is expected to be `[S, H]`, and how far from known latents it leads `[S, H]`, if that is
     known.
     """
 
-    latents: Floats
+    latents: Floats | None
     disagreement: Floats
     readouts: Floats
     expected_error: Floats | None = None
     distance: Floats | None = None
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What the hidden part of a clip is: surprise `[L, P]`, and latents `[L, D]` if asked for."""
+
+    latents: Floats | None
+    surprise: Floats
 
 
 @dataclass(frozen=True)
@@ -59,8 +77,10 @@ class Backend(Protocol):
 
     def unready_reason(self) -> str | None: ...
 
-    async def encode(self, world: World, observations: Frames) -> Encoded: ...
+    async def encode(self, world: World, observed: Observed) -> Encoded: ...
 
-    async def rollout(self, world: World, start: Start, actions: Floats) -> Rolled: ...
+    async def rollout(self, world: World, start: Start, actions: Floats, with_latents: bool) -> Rolled: ...
 
-    async def advance(self, world: World, start: Start, goal: Floats, task: Task) -> Progress: ...
+    async def fill(self, world: World, observed: Observed, hidden: Frames, with_latents: bool) -> Filled: ...
+
+    async def advance(self, world: World, start: Start, goal: Floats | None, task: Task) -> Progress: ...

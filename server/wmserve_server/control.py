@@ -103,10 +103,12 @@ class Control:
 
 def last_frame(seen: m.Observations) -> m.Observations:
     """The last of `T` frames."""
-    if seen.images is not None:
-        return m.Observations(images=seen.images[-1:])
-    assert seen.array is not None, "messages guarantee one source"
-    return m.Observations(array=seen.array[-1:] if seen.array.ndim == 4 else seen.array)
+    array, felt = seen.array, seen.proprioception
+    return m.Observations(
+        images=None if seen.images is None else seen.images[-1:],
+        array=None if array is None else array[-1:] if array.ndim == 4 else array,
+        proprioception=None if felt is None else felt[-1:] if felt.ndim == 2 else felt,
+    )
 
 
 def continued(asked: m.PlanRequest, actions: AnyArray | None, executed: int) -> dict[str, object]:

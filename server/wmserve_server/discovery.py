@@ -1,6 +1,6 @@
 """Learns from Triton which worlds there are: their contracts travel in the models' parameters.
 
-A world is served only whole: its encode, rollout and plan engines are ready and carry the same contract. Engines
+A world is served only whole: the engines of all its verbs are ready and carry the same contract. Engines
 check their own digests against it when they load, so a contract that does not match its engines never gets here.
 """
 
@@ -10,11 +10,9 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 from tritonclient.grpc.aio import InferenceServerClient
-from wmserve.world import CONTRACT_PARAMETER, World
+from wmserve.world import CONTRACT_PARAMETER, VERBS, World
 
 log = logging.getLogger(__name__)
-
-VERBS = ("encode", "rollout", "plan")
 
 
 @dataclass(frozen=True)
@@ -40,12 +38,11 @@ async def discover(client: InferenceServerClient) -> Discovery:
     served: dict[str, Served] = {}
     problems = [f"{model.name} is not loaded" for model in index.models if model.state == "UNAVAILABLE"]
     for name in sorted(world_names(model.name for model in index.models)):
-        missing = [verb for verb in VERBS if f"{name}_{verb}" not in ready]
-        if missing:
-            problems.append(f"world {name} has no ready engine for {', '.join(missing)}")
-            continue
         try:
-            served[name] = await read_world(client, name)
+            served[name] = await read_world(client, name, ready)
+        except NotReady as error:
+            problems.append(f"world {name} has no ready engine for {error}")
+            continue
         except (ValueError, ValidationError) as error:
             log.error("world %s is not served: %s", name, error)
             problems.append(f"world {name} has no valid contract")
@@ -63,13 +60,22 @@ def world_names(models: Iterable[str]) -> set[str]:
     return {model.removesuffix(f"_{verb}") for model in models for verb in VERBS if model.endswith(f"_{verb}")}
 
 
-async def read_world(client: InferenceServerClient, name: str) -> Served:
-    """Read one world's contract from its three engines; ValueError if they disagree."""
-    configs = {verb: (await client.get_model_config(f"{name}_{verb}")).config for verb in VERBS}
+class NotReady(Exception):
+    """Engines of a world are not ready; the message lists their verbs."""
+
+
+async def read_world(client: InferenceServerClient, name: str, ready: set[str]) -> Served:
+    """Read one world's contract from the engines of all its verbs; NotReady, or ValueError if they disagree."""
+    present = [verb for verb in VERBS if f"{name}_{verb}" in ready]
+    configs = {verb: (await client.get_model_config(f"{name}_{verb}")).config for verb in present}
     contracts = {config.parameters[CONTRACT_PARAMETER].string_value for config in configs.values()}
+    if not contracts:
+        raise NotReady(", ".join(VERBS))
     if len(contracts) != 1:
         raise ValueError("its engines carry different contracts")
     world = World.model_validate_json(contracts.pop())
+    if missing := [verb for verb in world.verbs if verb not in present]:
+        raise NotReady(", ".join(missing))
     if world.name != name:
         raise ValueError(f"its contract is that of {world.name}")
     if world.calibration is not None and not world.calibration.holds_for(world.digests):

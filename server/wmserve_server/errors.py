@@ -5,6 +5,7 @@
      |   `- Unfinite       400                      NaN or infinity in an array
      |- PayloadTooLarge    413  RESOURCE_EXHAUSTED  body, image or array over its limit
      |- UnsupportedMedia   415  INVALID_ARGUMENT    content type that is neither JSON nor protobuf
+     |- VerbNotServed      400  FAILED_PRECONDITION the world does not answer this verb
      |- WorldNotFound      404  NOT_FOUND           no world of that name is served
      |- LatentsNotFound    404  NOT_FOUND           handle unknown, expired or of another world
      |- DecisionNotFound   404  NOT_FOUND           decision unknown, expired or of another world
@@ -61,6 +62,13 @@ class UnsupportedMedia(WmserveError):
 
     http_status, grpc_code, reason = 415, "INVALID_ARGUMENT", "unsupported_media_type"
     title = "Unsupported media type"
+
+
+class VerbNotServed(WmserveError):
+    """A world that does not answer this verb: an encoder alone has no plans."""
+
+    http_status, grpc_code, reason = 400, "FAILED_PRECONDITION", "verb_not_served"
+    title = "Verb not served"
 
 
 class WorldNotFound(WmserveError):
@@ -124,6 +132,7 @@ CALLER_ERRORS: tuple[type[WmserveError], ...] = (
     Unfinite,
     PayloadTooLarge,
     UnsupportedMedia,
+    VerbNotServed,
     WorldNotFound,
     LatentsNotFound,
     DecisionNotFound,

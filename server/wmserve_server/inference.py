@@ -4,7 +4,7 @@ tritonclient's `infer` wraps each tensor in an object of its own and checks it; 
 as they are, since every tensor that gets here has been checked already (loadtest/results/serve.md has what that saves).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import grpc
 import numpy as np
@@ -23,9 +23,11 @@ class InferenceClient:
         self._channel = grpc.aio.insecure_channel(address, OPTIONS)
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
-    async def infer(self, model: str, tensors: Tensors, timeout_s: float) -> Tensors:
-        """Send tensors `[B, ...]` by name and return all outputs `[B, ...]` by name; they are read-only."""
+    async def infer(self, model: str, tensors: Tensors, outputs: Iterable[str], timeout_s: float) -> Tensors:
+        """Send tensors `[B, ...]` by name and return the outputs `[B, ...]` asked for by name; they are read-only."""
         request = service_pb2.ModelInferRequest(model_name=model)
+        for name in outputs:
+            request.outputs.add(name=name)
         for name, array in tensors.items():
             request.inputs.add(name=name, datatype=np_to_triton_dtype(array.dtype), shape=array.shape)
             request.raw_input_contents.append(array.tobytes())

@@ -47,8 +47,8 @@ class LatentsWindows(Collector):
         self._windows: dict[str, LatentsWindow] = {}
 
     def add(self, world: str, latents: Floats) -> None:
-        """Take in latents `[T, D]`; a world whose latents have another size begins anew."""
-        flat = latents.reshape(len(latents), -1)
+        """Take in latents `[L, D]`, of patches their mean; a world whose latents have another size begins anew."""
+        flat = latents.reshape(len(latents), -1, latents.shape[-1]).mean(axis=1)
         window = self._windows.get(world)
         if window is None or window.rows.shape[1] != flat.shape[1]:
             window = self._windows[world] = LatentsWindow(flat.shape[1])

@@ -1,8 +1,9 @@
 """What callers ask and what they are told: the core's own types, which both edges build and read.
 
 A request is well-formed when it exists; whether it fits a world is decided by the core, which knows the world.
-Axes: `T` context frames, `S` candidates, `N` environment steps, `H` model steps, `A` action dimension,
-`D` latent dimension, `R` readouts; image height and width are `h w`.
+Axes: `T` context frames, `L` their latents, `S` candidates, `N` environment steps, `H` model steps, `A` action
+dimension, `D` the world's latent shape (several axes where that has several), `Q` proprioception, `R` readouts; image
+height and width are `h w`.
 """
 
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -44,13 +45,27 @@ ImageFile = Annotated[
 ]
 
 
+IMAGES_SCHEMA: list[dict[str, Any]] = [
+    {"type": "string", "format": "byte"},
+    {"type": "array", "items": {"type": "string", "format": "byte"}, "minItems": 1, "maxItems": 64},
+]
 OBSERVATIONS_SCHEMA: dict[str, Any] = {
     "description": "Camera frames, RGB: a base64 PNG or JPEG file, a list of T such files of equal size, "
-    "or an array `[T, h, w, 3]` or `[h, w, 3]` uint8.",
+    "or an array `[T, h, w, 3]` or `[h, w, 3]` uint8. With what a robot says of itself: an object.",
     "oneOf": [
-        {"type": "string", "format": "byte"},
-        {"type": "array", "items": {"type": "string", "format": "byte"}, "minItems": 1, "maxItems": 64},
+        *IMAGES_SCHEMA,
         *ARRAY_SCHEMA["oneOf"],
+        {
+            "type": "object",
+            "description": "Frames as images or as an array, if the world looks at frames; and proprioception "
+            "`[T, Q]` or `[Q]` in environment units, if it takes that.",
+            "properties": {
+                "images": {"oneOf": IMAGES_SCHEMA},
+                "array": ARRAY_SCHEMA,
+                "proprioception": ARRAY_SCHEMA,
+            },
+            "additionalProperties": False,
+        },
     ],
 }
 
@@ -69,12 +84,16 @@ class Message(BaseModel):
 
 
 class Observations(Message):
-    """Camera frames, RGB. In JSON: one base64 file, a list of them, or an array; here: exactly one of the fields."""
+    """Camera frames, RGB, as files or as an array; and what a robot says of itself.
+
+    In JSON one base64 file, a list of them, or an array will do where there are only frames.
+    """
 
     model_config = ConfigDict(json_schema_extra=_observations_schema)
 
     images: Annotated[tuple[ImageFile, ...] | None, Field(min_length=1, max_length=64)] = None
     array: Array | None = None
+    proprioception: Array | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -85,10 +104,14 @@ class Observations(Message):
             return {"images": tuple(value)}
         if isinstance(value, list) or (isinstance(value, dict) and "dtype" in value):
             return {"array": value}
+        if isinstance(value, dict) and isinstance(value.get("images"), str):
+            return {**value, "images": (value["images"],)}
         return value
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
+        if self.images is None and self.array is None and self.proprioception is not None:
+            return self
         return exactly_one(self, "images", "array")
 
 
@@ -97,7 +120,7 @@ class Context(Message):
 
     observations: Observations | None = None
     latents_id: LatentsId | None = None
-    latents: Annotated[Array | None, Field(description="`[T, D]` or `[D]` float32.")] = None
+    latents: Annotated[Array | None, Field(description="`[L, D]` or `[D]` float32.")] = None
     action_history: Annotated[
         Array | None,
         Field(description="`[(T-1) * action_block, A]`, environment units: actions between the frames; only if T > 1."),
@@ -228,8 +251,8 @@ class EncodeResponse(Message):
 
     latents_id: str
     expires_in_s: Annotated[float, Field(description="Seconds until the handle expires, counted from its last use.")]
-    readouts: Annotated[Array, Field(description="`[T, R]`, in the units of the world's readouts.")]
-    latents: Annotated[Array | None, Field(description="`[T, D]`; only if asked for.")] = None
+    readouts: Annotated[Array, Field(description="`[L, R]`, in the units of the world's readouts.")]
+    latents: Annotated[Array | None, Field(description="`[L, D]`; only if asked for.")] = None
     calibrated: Annotated[bool, Field(description=CALIBRATED)] = False
     ood: Annotated[
         tuple[float, ...] | None,
@@ -242,11 +265,24 @@ class EncodeResponse(Message):
 
 
 class RolloutRequest(Message):
-    """What will happen if these actions are taken?"""
+    """What will happen if these actions are taken? Or, of a world without actions: what is hidden of this clip?"""
 
     world: WorldField
     context: Context
-    actions: Annotated[Array, Field(description="`[S, N, A]` or `[N, A]`, environment units, within the bounds.")]
+    actions: Annotated[
+        Array | None,
+        Field(
+            description="`[S, N, A]` or `[N, A]`, environment units, within the bounds; "
+            "left out for a world without actions."
+        ),
+    ] = None
+    hidden: Annotated[
+        Array | None,
+        Field(
+            description="Only for a world without actions: `[L, ...]` of the shape of its patches, 1 where the clip is "
+            "hidden from it, else 0. The context is then the clip's observations."
+        ),
+    ] = None
     return_latents: bool = False
     timeout_ms: TimeoutMs = None
     level: Annotated[
@@ -266,6 +302,13 @@ class RolloutResponse(Message):
 
     disagreement: Annotated[Array, Field(description="`[S, H]`, >= 0: spread of the members, latent units.")]
     readouts: Annotated[Array, Field(description="`[S, H, R]`, in the units of the world's readouts.")]
+    surprise: Annotated[
+        Array | None,
+        Field(
+            description="Only for a world without actions: of the shape of `hidden`, how far what was predicted is "
+            "from what the whole clip is encoded to, mean over the features; 0 where nothing was hidden."
+        ),
+    ] = None
     latents: Annotated[Array | None, Field(description="`[S, H, D]`, mean of the members; only if asked for.")] = None
     calibrated: Annotated[bool, Field(description=CALIBRATED)] = False
     level: Annotated[float | None, Field(description="Probability that the radii hold with.")] = None
@@ -306,7 +349,9 @@ class PlanRequest(Message):
 
     world: WorldField
     context: Context
-    goal: Goal
+    goal: Annotated[
+        Goal | None, Field(description="Left out where the world itself knows what is good (`goal_metric.needs_goal`).")
+    ] = None
     planner: PlannerOptions = PlannerOptions()
     limits: ActionLimits = ActionLimits()
     deadline_ms: Annotated[

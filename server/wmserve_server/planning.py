@@ -61,7 +61,7 @@ def resolve(request: PlanRequest, world: World, started: float) -> Asked:
     shape = Shape(horizon * block, len(world.action.axes), asked.hold_steps or default.hold_steps)
     if block % shape.hold_steps:
         raise InvalidArgument(f"must divide the action block, {block}", field="planner.hold_steps")
-    targets, metric = request.goal.readouts, world.metric
+    targets, metric = wanted_readouts(request, world), world.metric
     readouts = None if targets is None else validation.readout_goal(targets, world)
     guard, penalty = request.guard, request.guard.penalty
     seed = secrets.randbits(53) if asked.seed is None else asked.seed
@@ -80,6 +80,17 @@ def resolve(request: PlanRequest, world: World, started: float) -> Asked:
         None if request.deadline_ms is None else started + request.deadline_ms / 1000,
         trust.guarded(world, guard.level, guard.tolerance, guard.refusal_level, horizon),
     )
+
+
+def wanted_readouts(request: PlanRequest, world: World) -> dict[str, float] | None:
+    """Readouts that are the goal, if they are; InvalidArgument where a goal is missing, or not needed."""
+    goal, needed = request.goal, world.metric.needs_goal
+    if goal is None and needed:
+        raise InvalidArgument(f"world {world.name} needs one: an observation, latents or readouts", field="goal")
+    if goal is not None and goal.readouts is None and not needed:
+        what = f"world {world.name} itself knows what is good"
+        raise InvalidArgument(f"{what}: leave it out, or name readouts", field="goal")
+    return None if goal is None else goal.readouts
 
 
 def check_budget(settings: Settings, horizon: int, world: World) -> None:
@@ -111,8 +122,8 @@ def warm_start(asked: PlannerOptions, shape: Shape, world: World) -> Floats | No
     return validation.within_bounds(actions, world, name)
 
 
-async def run(backend: Backend, asked: Asked, start: Start, goal: Floats) -> Progress:
-    """Have the search towards goal latents `[D]` taken further, slice by slice, until there is a reason to stop.
+async def run(backend: Backend, asked: Asked, start: Start, goal: Floats | None) -> Progress:
+    """Have the search towards goal latents `[D]`, if it needs any, taken further until there is a reason to stop.
 
     At the deadline the best plan so far is the answer, also where the next slice still waits for its turn.
     """

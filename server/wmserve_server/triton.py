@@ -20,7 +20,7 @@ from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 from wmserve.world import World
 
-from wmserve_server.backend import Encoded, Floats, Frames, Rolled, Start
+from wmserve_server.backend import Encoded, Filled, Floats, Frames, Observed, Rolled, Start
 from wmserve_server.coalescing import Coalescer, Tensors
 from wmserve_server.discovery import Discovery, discover
 from wmserve_server.errors import BackendFault, Unavailable
@@ -38,9 +38,10 @@ MAX_BATCH = {"encode": 32, "rollout": 8, "plan": 2}
 MAX_IN_FLIGHT = {"encode": 1, "rollout": 2, "plan": 2}
 """Batches on their way at once. A second one keeps an engine busy while the first travels, but keeps batches small too:
 that pays where the engine's work outweighs the way."""
-OUTPUTS = {"encode": {"latents"}, "rollout": {"latents", "disagreement"}, "plan": {"search"}}
-"""Besides ``readouts``, which encode and rollout of a world without any do not have."""
-SCORES: Mapping[str, set[str]] = {"encode": {"ood"}, "rollout": {"error", "distance"}, "plan": set()}
+OUTPUTS = {"encode": {"latents"}, "rollout": {"disagreement"}, "fill": {"surprise"}, "plan": {"search"}}
+"""Besides ``readouts``, which encode and rollout of a world without any do not have, and latents where they are asked
+for: those of patches are too large to travel for nothing. ``fill`` is a rollout without actions."""
+SCORES: Mapping[str, set[str]] = {"encode": {"ood"}, "rollout": {"error", "distance"}}
 """Besides these, where the world is calibrated."""
 
 
@@ -51,7 +52,8 @@ class TritonBackend:
         self._client = InferenceServerClient(address)
         self._inference = InferenceClient(address)
         self._metrics = metrics
-        self._coalescers: dict[str, Coalescer] = {}
+        self._coalescers: dict[tuple[str, bool], Coalescer] = {}
+        """By engine, and whether latents are to come back."""
         self._discovery = Discovery({}, ())
         self._unready: str | None = "Triton has not answered yet"
         self._poll_now = asyncio.Event()
@@ -78,37 +80,46 @@ class TritonBackend:
         """Why calls cannot be answered now; None when they can."""
         return self._unready
 
-    async def encode(self, world: World, observations: Frames) -> Encoded:
-        """Run the encoder on frames `[T, h, w, 3]`."""
-        answer = await self._call(world, "encode", {"observations": observations})
+    async def encode(self, world: World, observed: Observed) -> Encoded:
+        """Run the encoder on what was observed."""
+        answer = await self._call(world, "encode", observed_tensors(observed), with_latents=True)
         return Encoded(answer["latents"], readouts(answer, answer["latents"].shape[:-1]), answer.get("ood"))
 
-    async def rollout(self, world: World, start: Start, actions: Floats) -> Rolled:
+    async def rollout(self, world: World, start: Start, actions: Floats, with_latents: bool) -> Rolled:
         """Run the predictor on actions `[S, N, A]`, padded to the engine's horizon; what lies behind is cut off."""
         horizon = actions.shape[1] // world.action.action_block
         tensors = start_tensors(start) | {"actions": pad(actions, horizon, world)}
-        answer = await self._call(world, "rollout", tensors)
+        answer = await self._call(world, "rollout", tensors, with_latents)
         spread = answer["disagreement"][:, :horizon]
-        error, distance = (answer[name][:, :horizon] if name in answer else None for name in ("error", "distance"))
-        return Rolled(answer["latents"][:, :horizon], spread, readouts(answer, spread.shape), error, distance)
+        latents, error, distance = (
+            answer[name][:, :horizon] if name in answer else None for name in ("latents", "error", "distance")
+        )
+        return Rolled(latents, spread, readouts(answer, spread.shape), error, distance)
 
-    async def advance(self, world: World, start: Start, goal: Floats, task: Task) -> Progress:
-        """Take a search towards a goal `[D]` some iterations further."""
-        tensors = start_tensors(start) | {"goal": goal, "search": pack_task(task)}
-        answer = await self._call(world, "plan", tensors, task.turns)
+    async def fill(self, world: World, observed: Observed, hidden: Frames, with_latents: bool) -> Filled:
+        """Run the predictor on the hidden part `[L, P]`, 1 where hidden, of a clip."""
+        answer = await self._call(world, "rollout", observed_tensors(observed) | {"hidden": hidden}, with_latents)
+        return Filled(answer.get("latents"), answer["surprise"])
+
+    async def advance(self, world: World, start: Start, goal: Floats | None, task: Task) -> Progress:
+        """Take a search towards a goal `[D]` some iterations further; None where the world needs none."""
+        tensors = start_tensors(start) | ({} if goal is None else {"goal": goal}) | {"search": pack_task(task)}
+        answer = await self._call(world, "plan", tensors, turns=task.turns)
         try:
             return unpack_progress(answer["search"])
         except (ValueError, KeyError, TypeError, struct.error):
             raise BackendFault("an engine answered a search that cannot be read") from None
 
-    async def _call(self, world: World, verb: str, tensors: Tensors, turns: int = 0) -> Mapping[str, Any]:
+    async def _call(
+        self, world: World, verb: str, tensors: Tensors, with_latents: bool = False, turns: int = 0
+    ) -> Mapping[str, Any]:
         if self._unready is not None:
             raise Unavailable("the engines are not ready; try again shortly", retry_after_s=RETRY_AFTER_S)
-        return await self._coalescer(world, verb).call(tensors, turns)
+        return await self._coalescer(world, verb, with_latents).call(tensors, turns)
 
-    def _coalescer(self, world: World, verb: str) -> Coalescer:
+    def _coalescer(self, world: World, verb: str, with_latents: bool) -> Coalescer:
         engine = world.engine(verb)
-        if engine not in self._coalescers:
+        if (engine, with_latents) not in self._coalescers:
             served = self._discovery.served.get(world.name)
             observe = self._metrics.batch_size.labels(engine).observe
             max_batch = 1 if served is None else min(served.max_batch[verb], MAX_BATCH[verb])
@@ -116,14 +127,15 @@ class TritonBackend:
             async def send(tensors: Tensors) -> Tensors:
                 # Of the world as it is served now, which whoever asks may not know yet.
                 now = self._discovery.served.get(world.name)
-                return await self._infer(engine, outputs(world if now is None else now.world, verb), tensors)
+                wanted = outputs(world if now is None else now.world, verb, with_latents)
+                return await self._infer(engine, wanted, tensors)
 
-            self._coalescers[engine] = Coalescer(send, max_batch, MAX_IN_FLIGHT[verb], observe)
-        return self._coalescers[engine]
+            self._coalescers[engine, with_latents] = Coalescer(send, max_batch, MAX_IN_FLIGHT[verb], observe)
+        return self._coalescers[engine, with_latents]
 
     async def _infer(self, engine: str, wanted: set[str], tensors: Tensors) -> Tensors:
         try:
-            answer = await self._inference.infer(engine, tensors, CALL_TIMEOUT_S)
+            answer = await self._inference.infer(engine, tensors, sorted(wanted), CALL_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
             raise self._translate(engine, error) from None
         except ValueError:
@@ -165,10 +177,9 @@ class TritonBackend:
         for name, new in found.served.items():
             if self._discovery.served.get(name) == new and self._unready is None:
                 continue
-            spec, frames = new.world.observation, new.world.context_length
-            blank = np.zeros((1, frames, spec.native_height, spec.native_width, 3), np.uint8)
+            blank = {name: array[None] for name, array in observed_tensors(nothing_seen(new.world)).items()}
             try:
-                await self._inference.infer(new.world.engine("encode"), {"observations": blank}, CALL_TIMEOUT_S)
+                await self._inference.infer(new.world.engine("encode"), blank, ("latents",), CALL_TIMEOUT_S)
             except (grpc.aio.AioRpcError, ValueError) as error:
                 if isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.UNAVAILABLE:
                     raise
@@ -193,10 +204,27 @@ class TritonBackend:
         self._unready = None if found.served else "no world is served: " + ("; ".join(found.problems) or "none found")
 
 
-def outputs(world: World, verb: str) -> set[str]:
+def outputs(world: World, verb: str, with_latents: bool) -> set[str]:
     """What an engine of a world has to answer."""
-    wanted = OUTPUTS[verb] | ({"readouts"} if world.readouts and verb != "plan" else set())
-    return wanted | (SCORES[verb] if world.calibration else set())
+    graph = "fill" if verb == "rollout" and not world.action.axes else verb
+    wanted = OUTPUTS[graph] | ({"latents"} if with_latents else set())
+    if world.readouts and graph in ("encode", "rollout"):
+        wanted |= {"readouts"}
+    return wanted | (SCORES.get(graph, set()) if world.calibration else set())
+
+
+def observed_tensors(observed: Observed) -> dict[str, NDArray[np.generic]]:
+    """Inputs that say what was observed."""
+    given = {"observations": observed.frames, "proprioception": observed.proprioception}
+    return {name: array for name, array in given.items() if array is not None}
+
+
+def nothing_seen(world: World) -> Observed:
+    """Black frames, and proprioception as it is on the whole."""
+    spec, count = world.observation, world.context_length
+    frames = np.zeros((count, spec.native_height, spec.native_width, 3), np.uint8) if spec.frames else None
+    means = np.array([[axis.mean for axis in spec.proprioception]] * count, np.float32)
+    return Observed(frames, means if spec.proprioception else None)
 
 
 def start_tensors(start: Start) -> dict[str, NDArray[np.generic]]:

@@ -7,9 +7,9 @@ finite, of the right rank, within bounds.
 from collections.abc import Sequence
 
 import numpy as np
-from wmserve.world import World
+from wmserve.world import Axis, World
 
-from wmserve_server.backend import Floats, Frames
+from wmserve_server.backend import Floats, Frames, Observed
 from wmserve_server.errors import InvalidArgument, PayloadTooLarge, Unfinite
 from wmserve_server.images import check_size, decode
 from wmserve_server.json_arrays import AnyArray
@@ -37,21 +37,77 @@ def floats(array: AnyArray, shape: tuple[int | None, ...], field: str) -> Floats
     return result
 
 
-def frames(observations: Observations, world: World, field: str) -> Frames:
-    """Return frames `[T, h, w, 3]` uint8, T at most the world's context length. Decoding a file takes milliseconds."""
-    files, array = observations.images, observations.array
-    count = len(files) if files is not None else array_frames(array, world, field).shape[0]
+def observed(observations: Observations, world: World, field: str, of_goal: bool = False) -> Observed:
+    """Return what was observed, as the world takes it. Decoding a file takes milliseconds."""
+    seen = frames(observations, world, field)
+    felt = proprioception(observations.proprioception, world, field, None if seen is None else len(seen), of_goal)
+    return Observed(seen, felt)
+
+
+def frames(observations: Observations, world: World, field: str) -> Frames | None:
+    """Return frames `[T, h, w, 3]` uint8, T at most the world's context length; None where it looks at none."""
+    files, array, spec = observations.images, observations.array, world.observation
+    if not spec.frames:
+        if files is not None or array is not None:
+            raise InvalidArgument(f"world {world.name} looks at no frames, only at proprioception", field=field)
+        return None
+    if files is not None:
+        fits_count(len(files), world, field)
+        return decode(files, spec, field)
+    if array is None:
+        raise InvalidArgument(f"world {world.name} needs frames", field=field)
+    return array_frames(array, world, field)
+
+
+def fits_count(count: int, world: World, field: str) -> None:
+    """Refuse more frames than a world takes, or others than a whole clip."""
+    if world.observation.tubelet_size > 1 and count != world.context_length:
+        clips = f"clips of {world.context_length}"
+        raise InvalidArgument(f"{count} frames, world {world.name} takes {clips}", field=field)
     if count > world.context_length:
         raise InvalidArgument(f"{count} frames, world {world.name} takes at most {world.context_length}", field=field)
-    return decode(files, world.observation, field) if files is not None else array_frames(array, world, field)
 
 
-def array_frames(array: AnyArray | None, world: World, field: str) -> Frames:
+def proprioception(given: AnyArray | None, world: World, field: str, count: int | None, of_goal: bool) -> Floats | None:
+    """Return proprioception `[T, Q]`, T that of the frames where there are any; None where the world takes none.
+
+    A goal may go without where the goal metric does: it is then as it is on the whole.
+    """
+    axes, field = world.observation.proprioception, f"{field}.proprioception"
+    if not axes:
+        if given is not None:
+            raise InvalidArgument(f"world {world.name} takes none", field=field)
+        return None
+    if given is None:
+        if of_goal and world.goal_metric is not None and not world.goal_metric.needs_proprioception:
+            return np.array([[axis.mean for axis in axes]] * (count or 1), np.float32)
+        names = ", ".join(f"{axis.name} ({axis.unit})" for axis in axes)
+        raise InvalidArgument(f"world {world.name} needs it with each frame: {names}", field=field)
+    rows = floats(given[None] if given.ndim == 1 else given, (count, len(axes)), field)
+    fits_count(len(rows), world, field)
+    return within_axes(rows, axes, field)
+
+
+def hidden(array: AnyArray | None, world: World, field: str = "hidden") -> Frames:
+    """Return what is hidden of a clip `[L, P]` uint8, 1 where it is."""
+    if array is None:
+        raise InvalidArgument(f"world {world.name} knows no actions; say what part of the clip is hidden", field=field)
+    shape = (world.latent_count, *world.latent_shape[:-1])
+    if array.shape != shape:
+        raise InvalidArgument(f"shape is {list(array.shape)}, expected {list(shape)}", field=field)
+    if array.dtype.kind not in "iu" or not set(np.unique(array).tolist()) <= {0, 1}:
+        raise InvalidArgument("must be integers, 0 or 1", field=field)
+    if not array.any():
+        raise InvalidArgument("hides nothing", field=field)
+    return np.ascontiguousarray(array, np.uint8).reshape(world.latent_count, -1)
+
+
+def array_frames(array: AnyArray, world: World, field: str) -> Frames:
     """Return frames `[T, h, w, 3]` uint8 of an array; integers of other widths are taken if they fit."""
-    assert array is not None, "an Observations has images or an array"
     array = array[None] if array.ndim == 3 else array
     if array.ndim != 4 or array.shape[-1] != 3 or array.shape[0] < 1:
         raise InvalidArgument(f"shape is {list(array.shape)}, expected [T, h, w, 3] or [h, w, 3]", field=field)
+    fits_count(len(array), world, field)
     check_size(array.shape[1], array.shape[2], world.observation, field)
     if array.dtype.kind not in "iu":
         raise InvalidArgument(f"dtype is {array.dtype.name}, expected uint8", field=field)
@@ -61,12 +117,11 @@ def array_frames(array: AnyArray | None, world: World, field: str) -> Frames:
 
 
 def latents(array: AnyArray, world: World, field: str) -> Floats:
-    """Return latents `[T, *latent_shape]`, T at most the world's context length."""
+    """Return latents `[L, D]` of latents `[L, *latent_shape]`, L at most those of the world's context."""
     array = array[None] if array.ndim == len(world.latent_shape) else array
-    result = floats(array, (None, *world.latent_shape), field)
-    if len(result) > world.context_length:
-        raise InvalidArgument(f"{len(result)} frames, at most {world.context_length} are allowed", field=field)
-    return result
+    if array.ndim and len(array) > world.latent_count:
+        raise InvalidArgument(f"{len(array)} frames, at most {world.latent_count} are allowed", field=field)
+    return floats(array, (None, *world.latent_shape), field).reshape(len(array), -1)
 
 
 def action_history(array: AnyArray | None, frame_count: int, world: World, context: str = "context") -> Floats | None:
@@ -106,12 +161,17 @@ def candidates(array: AnyArray, world: World, field: str = "actions") -> Floats:
 
 def within_bounds(actions: Floats, world: World, field: str) -> Floats:
     """Refuse actions `[..., A]` that the environment does not know; rounding is forgiven."""
-    for index, axis in enumerate(world.action.axes):
-        slack = BOUND_SLACK * (axis.high - axis.low)
-        values = actions[..., index]
-        if values.min() < axis.low - slack or values.max() > axis.high + slack:
+    return within_axes(actions, world.action.axes, field)
+
+
+def within_axes(values: Floats, axes: tuple[Axis, ...], field: str) -> Floats:
+    """Refuse values `[..., A]` beyond the bounds of their axes; rounding is forgiven."""
+    for index, axis in enumerate(axes):
+        slack = BOUND_SLACK * max(axis.high - axis.low, abs(axis.high))
+        column = values[..., index]
+        if column.min() < axis.low - slack or column.max() > axis.high + slack:
             raise InvalidArgument(f"{axis.name} must be within [{axis.low:g}, {axis.high:g}] {axis.unit}", field=field)
-    return actions
+    return values
 
 
 def limits(asked: ActionLimits, world: World) -> Limits:

@@ -62,9 +62,10 @@ def array(message: Any, name: str, field: str) -> Any:
 
 def observations(message: pb.Observations, field: str) -> dict[str, Any]:
     """Frames as fields of the core's ``Observations``."""
+    felt = {"proprioception": array(message, "proprioception", f"{field}.proprioception")}
     if message.WhichOneof("frames") == "images":
-        return {"images": tuple(message.images.files)}
-    return present({"array": array(message, "array", field)})
+        return {"images": tuple(message.images.files), **present(felt)}
+    return present({"array": array(message, "array", field), **felt})
 
 
 def present(values: dict[str, Any]) -> dict[str, Any]:
@@ -153,6 +154,7 @@ def rollout_request(message: pb.RolloutRequest) -> m.RolloutRequest:
             "world": message.world,
             "context": context(message.context),
             "actions": array(message, "actions", "actions"),
+            "hidden": array(message, "hidden", "hidden"),
             "return_latents": message.return_latents,
             "timeout_ms": message.timeout_ms or None,
             "level": message.level or None,
@@ -168,7 +170,7 @@ def plan_request(message: pb.PlanRequest) -> m.PlanRequest:
         {
             "world": message.world,
             "context": context(message.context),
-            "goal": goal(message.goal),
+            "goal": goal(message.goal) if message.HasField("goal") else None,
             "planner": planner(message.planner),
             "limits": limits(message.limits),
             "deadline_ms": message.deadline_ms or None,
@@ -203,6 +205,7 @@ def rollout_response(answer: m.RolloutResponse) -> pb.RolloutResponse:
         disagreement=to_tensor(answer.disagreement),
         readouts=to_tensor(answer.readouts),
         latents=None if answer.latents is None else to_tensor(answer.latents),
+        surprise=None if answer.surprise is None else to_tensor(answer.surprise),
         calibrated=answer.calibrated,
         level=answer.level,
         **radii(answer),

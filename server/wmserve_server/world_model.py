@@ -13,14 +13,14 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from wmserve.world import Planned, World
+from wmserve.world import Planned, Verb, World
 
 from wmserve_server import messages as m
 from wmserve_server import planning, trust, validation
 from wmserve_server.admission import Admission, weight
-from wmserve_server.backend import Backend, Encoded, Floats, Rolled, Start
+from wmserve_server.backend import Backend, Encoded, Floats, Observed, Rolled, Start
 from wmserve_server.decisions import Decisions
-from wmserve_server.errors import BackendFault, DeadlineExceeded, InvalidArgument, WorldNotFound
+from wmserve_server.errors import BackendFault, DeadlineExceeded, InvalidArgument, VerbNotServed, WorldNotFound
 from wmserve_server.json_arrays import AnyArray
 from wmserve_server.latents import LatentsStore
 from wmserve_server.metrics import Metrics
@@ -36,7 +36,7 @@ NOTHING = np.zeros((0, 0), np.float32)
 
 @dataclass(frozen=True)
 class Seen:
-    """Latents `[T, D]` of frames, how unlike others those are `[T]` if that is known, and a handle for both."""
+    """Latents `[L, D]` of frames, how unlike others those are `[L]` if that is known, and a handle for both."""
 
     latents: Floats
     ood: Floats | None
@@ -74,13 +74,20 @@ class WorldModel:
             raise WorldNotFound(f"no such world; served now: {served}", field="world")
         return worlds[name]
 
+    def _answering(self, name: str, verb: Verb) -> World:
+        """Contract of a world that answers a verb; VerbNotServed names what it does answer."""
+        world = self.world(name)
+        if verb not in world.verbs:
+            raise VerbNotServed(f"world {name} does not {verb}; it answers {', '.join(world.verbs)}", field="world")
+        return world
+
     def unready_reason(self) -> str | None:
         """Why requests cannot be answered now; None when they can."""
         return "the server is shutting down" if self._admission.draining else self._backend.unready_reason()
 
     async def encode(self, request: m.EncodeRequest) -> m.EncodeResponse:
         """Encode observations and keep their latents."""
-        world = self.world(request.world)
+        world = self._answering(request.world, "encode")
         with self._admission.admit():
             async with self._time_limit(request.timeout_ms):
                 encoded = await self._encode(world, request.observations, "observations")
@@ -88,33 +95,58 @@ class WorldModel:
             latents_id=self._keep(world, encoded),
             expires_in_s=self._store.lifetime_s,
             readouts=encoded.readouts,
-            latents=encoded.latents if request.return_latents else None,
+            latents=shaped(world, encoded.latents) if request.return_latents else None,
             **self._unlikeness(world, encoded),
         )
 
     async def rollout(self, request: m.RolloutRequest) -> m.RolloutResponse:
-        """Predict what candidate actions will do."""
-        world = self.world(request.world)
+        """Predict what candidate actions will do, or, without actions, what is hidden."""
+        world = self._answering(request.world, "rollout")
+        if not world.action.axes:
+            return await self._fill(world, request)
+        if request.hidden is not None:
+            raise InvalidArgument(f"world {world.name} predicts what actions do", field="hidden")
+        if request.actions is None:
+            raise InvalidArgument("is missing", field="actions")
         actions = validation.candidates(request.actions, world)
         asked = trust.confidence(world, request.level, request.tolerance)
         model_steps = actions.shape[0] * actions.shape[1] // world.action.action_block
         with self._admission.admit(weight(model_steps)):
             async with self._time_limit(request.timeout_ms):
                 start, _ = await self._start(world, request.context)
-                rolled = await self._backend.rollout(world, start, actions)
+                rolled = await self._backend.rollout(world, start, actions, request.return_latents)
         must_be_finite(rolled.latents, rolled.disagreement, rolled.readouts)
         self._metrics.observe_disagreement("rollout", world.name, rolled.disagreement)
         return m.RolloutResponse(
             disagreement=rolled.disagreement,
             readouts=rolled.readouts,
-            latents=rolled.latents if request.return_latents else None,
+            latents=shaped(world, rolled.latents),
             **self._trust(world, rolled, asked),
+        )
+
+    async def _fill(self, world: World, request: m.RolloutRequest) -> m.RolloutResponse:
+        """Predict the hidden part of a clip, and say how much of a surprise it is."""
+        if request.actions is not None:
+            raise InvalidArgument(f"world {world.name} knows no actions", field="actions")
+        if request.context.observations is None:
+            raise InvalidArgument("is needed: latents have seen what is to be hidden", field="context.observations")
+        hidden = validation.hidden(request.hidden, world)
+        with self._admission.admit():
+            async with self._time_limit(request.timeout_ms):
+                observed = await self._observed(world, request.context.observations, "context.observations")
+                filled = await self._backend.fill(world, observed, hidden, request.return_latents)
+        must_be_finite(filled.latents, filled.surprise)
+        return m.RolloutResponse(
+            disagreement=np.zeros((1, len(hidden)), np.float32),
+            readouts=np.zeros((1, len(hidden), 0), np.float32),
+            surprise=filled.surprise.reshape(-1, *world.latent_shape[:-1]),
+            latents=None if filled.latents is None else shaped(world, filled.latents[None]),
         )
 
     async def plan(self, request: m.PlanRequest) -> m.PlanResponse:
         """Search for the actions that bring the goal about."""
         started = perf_counter()
-        world = self.world(request.world)
+        world = self._answering(request.world, "plan")
         asked = planning.resolve(request, world, started)
         with self._admission.admit(weight(asked.model_steps)):
             async with self._time_limit(None):
@@ -122,7 +154,7 @@ class WorldModel:
                     self._start(world, request.context), self._goal(world, request.goal)
                 )
             encoded = perf_counter()
-            searched = await planning.run(self._backend, asked, start, goal.latents[-1])
+            searched = await planning.run(self._backend, asked, start, None if goal is None else goal.latents[-1])
         state, best = searched.state, searched.state.best
         assert best is not None, "a search runs at least one iteration"
         assert state.stop_reason is not None, "it is over"
@@ -143,7 +175,7 @@ class WorldModel:
             goal_distance=best.details["goal_distance"],
             seed=asked.problem.seed,
             latents_id=seen.latents_id,
-            goal_latents_id=goal.latents_id,
+            goal_latents_id=None if goal is None else goal.latents_id,
             timing=timing(started, encoded, searched),
             digests=world.digests,
             decision_id=decision_id,
@@ -151,17 +183,20 @@ class WorldModel:
 
     async def observe(self, request: m.ObserveRequest) -> m.ObserveResponse:
         """Compare what was predicted of actions with what is seen after them, and learn from it."""
-        world = self.world(request.world)
+        world = self._answering(request.world, "rollout")
+        if not world.action.axes:
+            raise VerbNotServed(f"world {world.name} knows no actions that something could come of", field="world")
         asked = trust.confidence(world, request.level, None)
         with self._admission.admit(weight(world.horizon_limit)):
             async with self._time_limit(request.timeout_ms):
                 start, actions = await self._done(world, request)
                 seen, rolled = await asyncio.gather(
                     self._encode(world, request.observation, "observation"),
-                    self._backend.rollout(world, start, actions[None]),
+                    self._backend.rollout(world, start, actions[None], with_latents=True),
                 )
         if len(seen.latents) != 1:
             raise InvalidArgument("must be one frame", field="observation")
+        assert rolled.latents is not None, "they were asked for"
         must_be_finite(rolled.latents)
         error = float(np.linalg.norm(rolled.latents[0, -1] - seen.latents[0].astype(np.float64)))
         return m.ObserveResponse(
@@ -227,14 +262,18 @@ class WorldModel:
             "changed": watch.changed,
         }
 
-    async def _encode(self, world: World, observations: m.Observations, field: str) -> Encoded:
+    async def _observed(
+        self, world: World, observations: m.Observations, field: str, of_goal: bool = False
+    ) -> Observed:
+        """What was observed, as the world takes it."""
         if observations.images is not None:  # unpacking takes milliseconds: not on the loop that serves the others
-            frames = await asyncio.to_thread(validation.frames, observations, world, field)
-        else:
-            frames = validation.frames(observations, world, field)
-        encoded = await self._backend.encode(world, frames)
+            return await asyncio.to_thread(validation.observed, observations, world, field, of_goal)
+        return validation.observed(observations, world, field, of_goal)
+
+    async def _encode(self, world: World, observations: m.Observations, field: str, of_goal: bool = False) -> Encoded:
+        encoded = await self._backend.encode(world, await self._observed(world, observations, field, of_goal))
         must_be_finite(encoded.latents, encoded.readouts)
-        self._metrics.latents.add(world.name, encoded.latents)
+        self._metrics.latents.add(world.name, shaped(world, encoded.latents))
         return encoded
 
     async def _start(self, world: World, context: m.Context, field: str = "context") -> tuple[Start, Seen]:
@@ -243,10 +282,16 @@ class WorldModel:
         history = validation.action_history(context.action_history, len(seen.latents), world, field)
         return Start(seen.latents, history), seen
 
-    async def _goal(self, world: World, goal: m.Goal) -> Seen:
-        """Latents `[T, D]` of the goal, of which the last counts; readout targets are no engine's business: zeros."""
+    async def _goal(self, world: World, goal: m.Goal | None) -> Seen | None:
+        """Latents `[T, D]` of the goal, of which the last counts; readout targets are no engine's business: zeros.
+
+        None where the world itself knows what is good.
+        """
+        if not world.metric.needs_goal:
+            return None
+        assert goal is not None, "planning has refused a request without one"
         if goal.readouts is not None:
-            return Seen(np.zeros((1, *world.latent_shape), np.float32), None, None)
+            return Seen(np.zeros((1, world.latent_dim), np.float32), None, None)
         return await self._seen(world, "goal", goal.latents_id, goal.latents, goal.observation)
 
     async def _seen(
@@ -266,7 +311,7 @@ class WorldModel:
         else:
             assert observations is not None, "messages guarantee one source"
             name = "goal.observation" if field == "goal" else f"{field}.observations"
-            encoded = await self._encode(world, observations, name)
+            encoded = await self._encode(world, observations, name, of_goal=field == "goal")
         return Seen(encoded.latents, encoded.ood, self._keep(world, encoded))
 
     def _judge(
@@ -275,7 +320,7 @@ class WorldModel:
         request: m.PlanRequest,
         asked: Asked,
         details: Mapping[str, Floats],
-        frames: Mapping[str, Seen],
+        frames: Mapping[str, Seen | None],
     ) -> dict[str, Any]:
         """Whether a plan may be executed and how far it may be trusted, as fields of an answer."""
         gap = float(details[HELD_OUT_GAP][0]) if HELD_OUT_GAP in details else None
@@ -287,7 +332,7 @@ class WorldModel:
             return known | {"status": "refused" if reasons else "ok", "reasons": reasons}
         strange = {name: strangest(asked.guarded.planned, seen) for name, seen in frames.items()}
         # Goals in readouts are measured in other units than those that the gap was calibrated in.
-        comparable = gap if request.goal.readouts is None else None
+        comparable = gap if request.goal is None or request.goal.readouts is None else None
         spread, distance = details["disagreement"], details[DISTANCE]
         found = trust.of_plan(world, asked.guarded, expected, spread, distance, comparable, strange)
         reasons += found.reasons
@@ -399,12 +444,19 @@ def broken(asked: Asked, probabilities: tuple[float, ...]) -> bool:
     return any(found > box.risk for found, box in zip(probabilities, boxes, strict=True))
 
 
-def strangest(planned: Planned, seen: Seen) -> float | None:
+def strangest(planned: Planned, seen: Seen | None) -> float | None:
     """P-value of the strangest frame; None where it is not known."""
-    return None if seen.ood is None else float(trust.p_values(planned.ood, seen.ood, 2 * planned.plans).min())
+    if seen is None or seen.ood is None:
+        return None
+    return float(trust.p_values(planned.ood, seen.ood, 2 * planned.plans).min())
 
 
-def must_be_finite(*arrays: Floats) -> None:
+def shaped(world: World, latents: Floats | None) -> Any:
+    """Latents `[..., D]` in the shape that the contract gives them; None stays None."""
+    return None if latents is None else latents.reshape(*latents.shape[:-1], *world.latent_shape)
+
+
+def must_be_finite(*arrays: Floats | None) -> None:
     """End the call if an engine answered NaN or infinity: no caller shall act on that."""
-    if not all(np.isfinite(array).all() for array in arrays):
+    if not all(np.isfinite(array).all() for array in arrays if array is not None):
         raise BackendFault("the engine answered NaN or infinity")

@@ -17,7 +17,7 @@ from wmserve_client.errors import (
     WmserveError,
 )
 from wmserve_client.policy import PlanningPolicy
-from wmserve_client.requests import Acted, ActionLimits, Constraint, Context, Guard, PlannerOptions
+from wmserve_client.requests import Acted, ActionLimits, Constraint, Context, Guard, Observation, PlannerOptions
 from wmserve_client.results import Encoded, Observed, Plan, Rollout, Turn, World
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "Guard",
     "InvalidRequest",
     "NotFound",
+    "Observation",
     "Observed",
     "Overloaded",
     "Plan",

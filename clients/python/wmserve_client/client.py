@@ -18,7 +18,16 @@ from wmserve.v1 import world_model_pb2_grpc as pb_grpc
 from wmserve_client import requests, results
 from wmserve_client.control import AsyncControl, Control
 from wmserve_client.errors import from_rpc
-from wmserve_client.requests import Acted, ActionLimits, Constraint, Context, Frames, Guard, PlannerOptions, Source
+from wmserve_client.requests import (
+    Acted,
+    ActionLimits,
+    Constraint,
+    Context,
+    Guard,
+    Observations,
+    PlannerOptions,
+    Source,
+)
 from wmserve_client.results import Encoded, Observed, Plan, Rollout, World
 
 DEFAULT_ADDRESS = "localhost:8081"
@@ -64,7 +73,7 @@ class Client:
         return self._call(self._stub.GetWorld, pb.GetWorldRequest(world=name), timeout_s)
 
     def encode(
-        self, world: str, observations: Frames, *, return_latents: bool = False, timeout_s: float | None = None
+        self, world: str, observations: Observations, *, return_latents: bool = False, timeout_s: float | None = None
     ) -> Encoded:
         """Encode frames into latents, kept behind a handle."""
         request = requests.encode(world, observations, return_latents)
@@ -74,8 +83,9 @@ class Client:
         self,
         world: str,
         context: Source | Context,
-        actions: ArrayLike,
+        actions: ArrayLike | None = None,
         *,
+        hidden: ArrayLike | None = None,
         return_latents: bool = False,
         level: float | None = None,
         tolerance: float | None = None,
@@ -83,16 +93,17 @@ class Client:
     ) -> Rollout:
         """Predict what actions `[S, N, A]` or `[N, A]`, environment units, will do.
 
+        Of a world without actions: what the part of a clip is that is `hidden`, `[L, ...]`, 1 where it is.
         Radii hold with probability `level`, one of the world's; those over `tolerance`, latent units, are of no use.
         """
-        request = requests.rollout(world, context, actions, return_latents, level, tolerance)
+        request = requests.rollout(world, context, actions, hidden, return_latents, level, tolerance)
         return results.rollout(self._call(self._stub.Rollout, request, timeout_s))
 
     def plan(
         self,
         world: str,
         context: Source | Context,
-        goal: Source | Mapping[str, float],
+        goal: Source | Mapping[str, float] | None = None,
         *,
         planner: PlannerOptions | None = None,
         limits: ActionLimits | None = None,
@@ -104,6 +115,7 @@ class Client:
     ) -> Plan:
         """Search for actions; with `deadline_ms` the best plan found by then, at least one iteration.
 
+        A goal is left out only where the world itself knows what is good.
         Where the world is calibrated for plans, the `guard` decides whether the plan is refused, for a `session` that
         has seen its world change also that.
         """
@@ -113,7 +125,7 @@ class Client:
     def observe(
         self,
         world: str,
-        observation: Frames,
+        observation: Observations,
         done: str | Plan | Acted,
         *,
         executed_steps: int | None = None,
@@ -131,7 +143,7 @@ class Client:
     def control(
         self,
         world: str,
-        goal: Source | Mapping[str, float],
+        goal: Source | Mapping[str, float] | None = None,
         *,
         planner: PlannerOptions | None = None,
         limits: ActionLimits | None = None,
@@ -185,7 +197,7 @@ class AsyncClient:
         return await self._call(self._stub.GetWorld, pb.GetWorldRequest(world=name), timeout_s)
 
     async def encode(
-        self, world: str, observations: Frames, *, return_latents: bool = False, timeout_s: float | None = None
+        self, world: str, observations: Observations, *, return_latents: bool = False, timeout_s: float | None = None
     ) -> Encoded:
         """Encode frames into latents, kept behind a handle."""
         request = requests.encode(world, observations, return_latents)
@@ -195,8 +207,9 @@ class AsyncClient:
         self,
         world: str,
         context: Source | Context,
-        actions: ArrayLike,
+        actions: ArrayLike | None = None,
         *,
+        hidden: ArrayLike | None = None,
         return_latents: bool = False,
         level: float | None = None,
         tolerance: float | None = None,
@@ -204,16 +217,17 @@ class AsyncClient:
     ) -> Rollout:
         """Predict what actions `[S, N, A]` or `[N, A]`, environment units, will do.
 
+        Of a world without actions: what the part of a clip is that is `hidden`, `[L, ...]`, 1 where it is.
         Radii hold with probability `level`, one of the world's; those over `tolerance`, latent units, are of no use.
         """
-        request = requests.rollout(world, context, actions, return_latents, level, tolerance)
+        request = requests.rollout(world, context, actions, hidden, return_latents, level, tolerance)
         return results.rollout(await self._call(self._stub.Rollout, request, timeout_s))
 
     async def plan(
         self,
         world: str,
         context: Source | Context,
-        goal: Source | Mapping[str, float],
+        goal: Source | Mapping[str, float] | None = None,
         *,
         planner: PlannerOptions | None = None,
         limits: ActionLimits | None = None,
@@ -225,6 +239,7 @@ class AsyncClient:
     ) -> Plan:
         """Search for actions; with `deadline_ms` the best plan found by then, at least one iteration.
 
+        A goal is left out only where the world itself knows what is good.
         Where the world is calibrated for plans, the `guard` decides whether the plan is refused, for a `session` that
         has seen its world change also that.
         """
@@ -234,7 +249,7 @@ class AsyncClient:
     async def observe(
         self,
         world: str,
-        observation: Frames,
+        observation: Observations,
         done: str | Plan | Acted,
         *,
         executed_steps: int | None = None,
@@ -252,7 +267,7 @@ class AsyncClient:
     def control(
         self,
         world: str,
-        goal: Source | Mapping[str, float],
+        goal: Source | Mapping[str, float] | None = None,
         *,
         planner: PlannerOptions | None = None,
         limits: ActionLimits | None = None,

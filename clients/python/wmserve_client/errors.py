@@ -27,7 +27,7 @@ class WmserveError(Exception):
 
 
 class InvalidRequest(WmserveError):
-    """The request is malformed or out of bounds."""
+    """The request is malformed or out of bounds, or asks what its world does not answer (`verb_not_served`)."""
 
 
 class NotFound(WmserveError):
@@ -52,6 +52,7 @@ class BackendFault(WmserveError):
 
 _BY_CODE: dict[grpc.StatusCode, type[WmserveError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
+    grpc.StatusCode.FAILED_PRECONDITION: InvalidRequest,
     grpc.StatusCode.NOT_FOUND: NotFound,
     grpc.StatusCode.RESOURCE_EXHAUSTED: Overloaded,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,

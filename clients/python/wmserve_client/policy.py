@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from wmserve_client.client import Client
 from wmserve_client.errors import PlanRefusedError
-from wmserve_client.requests import ActionLimits, Constraint, Frames, Guard, PlannerOptions, Source
+from wmserve_client.requests import ActionLimits, Constraint, Guard, Observations, PlannerOptions, Source
 from wmserve_client.results import Floats, Plan
 
 
@@ -59,13 +59,13 @@ class PlanningPolicy:
         self._actions.clear()
         self.last_plan = None
 
-    def act(self, observation: Frames) -> Floats:
+    def act(self, observation: Observations) -> Floats:
         """The next action `[A]`, environment units, for the frame `[h, w, 3]` uint8 that the camera sees now."""
         if not self._actions:
             self._plan(observation)
         return self._actions.popleft()
 
-    def _plan(self, observation: Frames) -> None:
+    def _plan(self, observation: Observations) -> None:
         if self._goal is None:
             raise RuntimeError("call reset(goal) before the first act(observation)")
         options, last = self._planner, self.last_plan

@@ -18,8 +18,21 @@ from wmserve_client.results import Encoded, Plan
 Array: TypeAlias = NDArray[Any]
 Frames: TypeAlias = Array | bytes | Sequence[bytes]
 """Frames `[T, h, w, 3]` or `[h, w, 3]` uint8, RGB; or a PNG or JPEG file; or T such files."""
-Source: TypeAlias = Frames | Encoded | str
-"""Frames, or latents `[T, D]` or `[D]` float32, or an earlier answer, or its `latents_id`."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What was observed where frames are not all: of a robot that also says of itself where it is."""
+
+    frames: Frames | None
+    """None for a world that looks at none."""
+    proprioception: ArrayLike
+    """`[T, Q]` or `[Q]`, environment units, one row per frame."""
+
+
+Observations: TypeAlias = Frames | Observation
+Source: TypeAlias = Observations | Encoded | str
+"""What was observed, or latents `[T, D]` or `[D]` float32, or an earlier answer, or its `latents_id`."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +117,12 @@ def floats(array: ArrayLike) -> pb.Tensor:
     return to_tensor(np.asarray(array, np.float32))
 
 
-def observations(frames: Frames) -> pb.Observations:
-    """Frames as a message."""
+def observations(frames: Observations) -> pb.Observations:
+    """What was observed as a message."""
+    if isinstance(frames, Observation):
+        message = pb.Observations() if frames.frames is None else observations(frames.frames)
+        message.proprioception.CopyFrom(floats(frames.proprioception))
+        return message
     if isinstance(frames, bytes):
         return pb.Observations(images=pb.Images(files=[frames]))
     if isinstance(frames, np.ndarray):
@@ -157,7 +174,7 @@ def constraint(given: Constraint) -> pb.Constraint:
     return pb.Constraint(kind=f"CONSTRAINT_KIND_{given.kind.upper()}", readouts=bounds, risk=given.risk or 0)
 
 
-def encode(world: str, frames: Frames, return_latents: bool) -> pb.EncodeRequest:
+def encode(world: str, frames: Observations, return_latents: bool) -> pb.EncodeRequest:
     """A request to encode."""
     return pb.EncodeRequest(world=world, observations=observations(frames), return_latents=return_latents)
 
@@ -165,7 +182,8 @@ def encode(world: str, frames: Frames, return_latents: bool) -> pb.EncodeRequest
 def rollout(
     world: str,
     start: Source | Context,
-    actions: ArrayLike,
+    actions: ArrayLike | None,
+    hidden: ArrayLike | None,
     return_latents: bool,
     level: float | None,
     tolerance: float | None,
@@ -174,7 +192,8 @@ def rollout(
     return pb.RolloutRequest(
         world=world,
         context=context(start),
-        actions=floats(actions),
+        actions=None if actions is None else floats(actions),
+        hidden=None if hidden is None else to_tensor(np.asarray(hidden, np.uint8)),
         return_latents=return_latents,
         level=level,
         tolerance=tolerance,
@@ -183,7 +202,7 @@ def rollout(
 
 def observe(
     world: str,
-    frame: Frames,
+    frame: Observations,
     done: "str | Plan | Acted",
     executed_steps: int | None,
     session: str,
@@ -207,7 +226,7 @@ def observe(
 def plan(
     world: str,
     start: Source | Context | None,
-    target: Source | Mapping[str, float],
+    target: Source | Mapping[str, float] | None,
     options: PlannerOptions | None,
     action_limits: ActionLimits | None,
     deadline_ms: int | None,
@@ -219,7 +238,7 @@ def plan(
     return pb.PlanRequest(
         world=world,
         context=None if start is None else context(start),
-        goal=goal(target),
+        goal=None if target is None else goal(target),
         planner=planner(options),
         limits=limits(action_limits),
         deadline_ms=deadline_ms or 0,

@@ -47,6 +47,8 @@ class Rollout:
     """`[S, H, R]`, in the units of the world's readouts."""
     latents: Floats | None
     """`[S, H, D]`, mean of the members; None unless asked for."""
+    surprise: Floats | None
+    """Only of a world without actions: of the shape of `hidden`, how far the prediction is from what was hidden."""
     calibrated: bool
     """False where nobody has measured how far this world errs: what depends on it is then None."""
     level: float | None
@@ -225,6 +227,7 @@ def rollout(message: pb.RolloutResponse) -> Rollout:
         disagreement=floats(message.disagreement),
         readouts=floats(message.readouts),
         latents=optional(message, "latents"),
+        surprise=optional(message, "surprise"),
         calibrated=message.calibrated,
         level=message.level if message.calibrated else None,
         radius=optional(message, "radius"),

@@ -44,20 +44,39 @@ def show_worlds(worlds: list[World]) -> str:
 
 def show_world(world: World) -> str:
     """What a caller needs to know of a world."""
-    axes = ", ".join(f"{axis.name} [{axis.low:g}, {axis.high:g}] {axis.unit}" for axis in world.action.axes)
-    planner = world.planner
-    return "\n".join(
-        [
-            f"{world.name} ({world.family}): {world.description}",
-            f"  observations  RGB frames up to {world.observation.max_width} x {world.observation.max_height}",
-            f"  actions       {axes}; {world.action.action_block} environment steps in a model step",
-            f"  readouts      {', '.join(f'{r.name} +- {r.error:.2g} {r.unit}' for r in world.readouts)}",
-            f"  horizon       up to {world.horizon_limit} model steps, {world.ensemble_size} members",
-            f"  planner       {planner.algorithm}, {planner.candidate_count} candidates x {planner.iterations} "
-            f"iterations, horizon {planner.horizon}",
-            f"  checkpoint    {world.digests.checkpoint}",
-        ]
-    )
+    planner, readouts = world.planner, ", ".join(f"{r.name} +- {r.error:.2g} {r.unit}" for r in world.readouts)
+    search = f"{planner.algorithm}, {planner.candidate_count} candidates x {planner.iterations} iterations"
+    lines = {
+        "answers": ", ".join(world.verbs),
+        "observations": show_observations(world),
+        "proprioception": show_axes(world.observation.proprioception),
+        "actions": f"{show_axes(world.action.axes)}; {world.action.action_block} environment steps in a model step"
+        if world.action.axes
+        else "",
+        "latents": " x ".join(map(str, world.latent_shape)),
+        "readouts": readouts,
+        "horizon": f"up to {world.horizon_limit} model steps, {world.ensemble_size} members"
+        if world.horizon_limit
+        else "",
+        "planner": f"{search}, horizon {planner.horizon}" if world.HasField("planner") else "",
+        "checkpoint": world.digests.checkpoint,
+    }
+    said = [f"  {name:<14}  {text}" for name, text in lines.items() if text]
+    return "\n".join([f"{world.name} ({world.family}): {world.description}", *said])
+
+
+def show_axes(axes: Iterable[Any]) -> str:
+    """Components with their bounds and units."""
+    return ", ".join(f"{axis.name} [{axis.low:g}, {axis.high:g}] {axis.unit}" for axis in axes)
+
+
+def show_observations(world: World) -> str:
+    """What frames a world looks at."""
+    spec = world.observation
+    if not spec.native_height:
+        return "no frames"
+    clips = f"clips of {world.context_length} " if spec.tubelet_size > 1 else ""
+    return f"{clips}RGB frames up to {spec.max_width} x {spec.max_height}"
 
 
 def show_encoded(answer: Encoded, world: World) -> str:
