@@ -15,7 +15,9 @@ from tests.conftest import ROOT, Server, free_port, running
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-EXAMPLES = [block for block in BLOCKS if block[0] in ("python", "bash") and not block[1].startswith("make ")]
+EXAMPLES = [
+    block for block in BLOCKS if block[0] in ("python", "bash") and not block[1].startswith(("make ", "# my_world.py"))
+]
 
 
 def port(preferred: int) -> str:
@@ -70,3 +72,18 @@ def test_there_are_examples_of_every_kind() -> None:
     assert [language for language, _ in EXAMPLES].count("python") >= 1
     assert any("curl" in text for _, text in EXAMPLES)
     assert any(text.startswith("wmserve ") for _, text in EXAMPLES)
+
+
+def test_a_model_of_ones_own_is_exported_as_it_stands(tmp_path: Path) -> None:
+    """The adapter becomes a world with engines, by the command that follows it."""
+    (adapter,) = [text for _, text in BLOCKS if text.startswith("# my_world.py")]
+    (command,) = [line[2:] for line in README.splitlines() if line.startswith("$ ") and "--adapter" in line]
+    (tmp_path / "my_world.py").write_text(adapter)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    save = "import my_world; from safetensors.torch import save_file; "
+    save += "save_file(my_world.MyWorld().state_dict(), 'my_weights.safetensors')"
+    for ask in ([sys.executable, "-c", save], ["bash", "-c", f"{command} --quiet"]):
+        done = subprocess.run(ask, cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    engines = {file.parent.parent.name for file in (tmp_path / "model_repository").glob("*/1/*.onnx")}
+    assert engines == {"my_world_encode", "my_world_rollout", "my_world_plan"}

@@ -3,6 +3,7 @@
     wmserve export CHECKPOINT                                    all in float32
     wmserve export CHECKPOINT --precision mixed                  plans of large worlds come sooner
     wmserve export CHECKPOINT --family lewm --world world.json   as its authors published it
+    wmserve export CHECKPOINT --adapter my_world:load            a family of your own (see wmserve_export.families)
 
 In mixed precision ``plan`` scores all candidates in 8-bit integers and the best again in float32, so that plans are as
 good as in float32 and their costs are float32's. It pays where an engine's time goes into large products; small worlds
@@ -34,6 +35,7 @@ GATE_FAILED, UNUSABLE = 1, 2
 def main(argv: list[str] | None = None) -> int:
     """Export; 0 when the world is in place, 1 when a gate refused it, 2 when there was nothing to export."""
     options = parser().parse_args(argv)
+    sys.path.append(str(Path.cwd()))  # for an adapter that lies here, as `python -m` would find it
     chosen = ExportOptions(
         name=options.name,
         horizons=tuple(options.horizons) if options.horizons else None,
@@ -47,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
         return UNUSABLE
     try:
         with checkpoint(options.checkpoint, options.family, options.world) as folder:
-            report = export_world(folder, options.repository, chosen, show=not options.quiet)
+            report = export_world(folder, options.repository, chosen, options.adapter, show=not options.quiet)
     except GateError as error:
         print(f"refused, nothing was written: {error}", file=sys.stderr)
         return GATE_FAILED
@@ -81,8 +83,14 @@ def parser() -> argparse.ArgumentParser:
     )
     defaults = ExportOptions()
     add = parser.add_argument
-    add("checkpoint", type=Path, help="folder with config.json and weights")
-    add("--family", choices=sorted(PUBLISHED), help="read the checkpoint as this family's authors publish theirs")
+    add("checkpoint", type=Path, help="folder with config.json and weights, or what family or adapter read")
+    read = parser.add_mutually_exclusive_group()
+    read.add_argument(
+        "--family", choices=sorted(PUBLISHED), help="read the checkpoint as this family's authors publish theirs"
+    )
+    read.add_argument(
+        "--adapter", metavar="MODULE:FUNCTION", help="read it by a function of your own, which returns torch modules"
+    )
     add("--world", type=Path, metavar="FILE", help="JSON of what such a checkpoint does not say: name, actions")
     add("--repository", type=Path, default=Path("model_repository"), help="where Triton reads (default: %(default)s)")
     add("--name", help="name to serve the world under (default: the checkpoint's)")

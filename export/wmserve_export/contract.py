@@ -11,7 +11,7 @@ from wmserve_export.engines import search_members
 from wmserve_export.examples import EXAMPLES_FILE
 from wmserve_export.families import CONFIG_FILE, Encoder, FamilyConfig, verbs
 
-WEIGHTS = ("*.safetensors", "*.npz")
+WEIGHTS = ("*.safetensors", "*.npz", "*.pt", "*.pth")
 DEFAULT_HORIZONS = (1, 2)
 """Model steps of a world that predicts and does not plan."""
 
@@ -82,9 +82,11 @@ def digest(content: bytes) -> str:
 
 
 def checkpoint_digest(checkpoint: Path) -> str:
-    """Digest of the weights and of the configuration that gives them meaning."""
+    """Digest of the weights and of the configuration, if there is one, that gives them meaning."""
+    if checkpoint.is_file():
+        return digest(checkpoint.read_bytes())
     weights = sorted(file for suffix in WEIGHTS for file in checkpoint.glob(suffix) if file.name != EXAMPLES_FILE)
-    files = [checkpoint / CONFIG_FILE, *weights]
+    files = [*checkpoint.glob(CONFIG_FILE), *weights]
     return digest("".join(f"{digest(file.read_bytes())}  {file.name}\n" for file in files).encode())
 
 

@@ -17,12 +17,14 @@ from wmserve_export.examples import Examples
 from wmserve_export.onnx_graphs import export_engine
 
 
-def export_world(checkpoint: Path, place: Path, options: ExportOptions, show: bool = True) -> dict[str, object]:
+def export_world(
+    checkpoint: Path, place: Path, options: ExportOptions, adapter: str | None = None, show: bool = True
+) -> dict[str, object]:
     """Export a checkpoint into the repository at `place` and return the report.
 
     FamilyError when it cannot be loaded, GateError when a gate refuses it; then nothing is written.
     """
-    family = families.load(checkpoint)
+    family = families.load(checkpoint, adapter)
     wanted = engines(families.verbs(family), contract.engine_horizons(family.config, options), options.precision)
     # Before the work: a contract that does not fit is known at once.
     contract.build(family, options, contract.digests(checkpoint, {}))

@@ -1,8 +1,9 @@
 """Model families that can be exported, one adapter each.
 
 A checkpoint is a folder with a ``config.json`` whose key ``family`` names its adapter; the rest of the folder is the
-family's own. To export a family of your own, write a class that fits :class:`Family` and a function that loads it
-from a folder, and name that function in your package's entry points:
+family's own. To export a family of your own, write a class that fits one of the protocols below and a function that
+loads it from a checkpoint of any form, and name that function: once, by ``wmserve export CHECKPOINT --adapter
+my_module:load``, or for good in your package's entry points:
 
     [project.entry-points."wmserve.families"]
     my_family = "my_package.my_module:load"
@@ -170,20 +171,28 @@ def verbs(family: Encoder) -> tuple[Verb, ...]:
     return ("encode", "rollout") if isinstance(family, Predictor | Filler) else ("encode",)
 
 
-def load(checkpoint: Path) -> Encoder:
-    """Load a checkpoint by the family it names; FamilyError when it cannot be."""
-    name = read_family_name(checkpoint)
-    known = FAMILIES | {entry.name: entry.value for entry in entry_points(group=ENTRY_POINTS)}
-    if name not in known:
-        raise FamilyError(f"family {name!r} is not known; known: {', '.join(sorted(known))}; see {__name__}")
-    module, _, function = known[name].partition(":")
+def load(checkpoint: Path, adapter: str | None = None) -> Encoder:
+    """Load a checkpoint by an adapter, ``module:function``, or by the family it names; FamilyError if that fails."""
+    adapter = adapter or adapter_of(checkpoint)
+    module, _, function = adapter.partition(":")
     try:
         family = getattr(importlib.import_module(module), function)(checkpoint)
     except FileNotFoundError as error:
         raise FamilyError(f"checkpoint {checkpoint} is not complete: {error}") from error
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise FamilyError(f"adapter {adapter} cannot be found: {error}") from error
     if not isinstance(family, Encoder):
-        raise FamilyError(f"what {known[name]} returns is not an Encoder; see {__name__}")
+        raise FamilyError(f"what {adapter} returns is not an Encoder; see {__name__}")
     return family
+
+
+def adapter_of(checkpoint: Path) -> str:
+    """The adapter of the family that a checkpoint names; FamilyError where nobody knows it."""
+    name = read_family_name(checkpoint)
+    known = FAMILIES | {entry.name: entry.value for entry in entry_points(group=ENTRY_POINTS)}
+    if name not in known:
+        raise FamilyError(f"family {name!r} is not known; known: {', '.join(sorted(known))}; see {__name__}")
+    return known[name]
 
 
 def read_family_name(checkpoint: Path) -> str:

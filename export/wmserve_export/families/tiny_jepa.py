@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from wmserve.world import ActionSpec, Axis, GoalMetric, PlannerDefaults, Readout
 
+from wmserve_export.examples import EXAMPLES_FILE
 from wmserve_export.families import CONFIG_FILE, Described, FamilyError
 from wmserve_export.families.images import reduce_frames
 
@@ -106,7 +107,7 @@ def perceptron(name: str, weights: dict[str, Tensor]) -> nn.Sequential:
 def load(folder: Path) -> TinyJepa:
     """Read a checkpoint folder; no pickle is opened."""
     config = TinyJepaConfig.model_validate(json.loads((folder / CONFIG_FILE).read_text()))
-    files = sorted(folder.glob("*.npz"))
+    files = sorted(file for file in folder.glob("*.npz") if file.name != EXAMPLES_FILE)
     if len(files) != 1:
         raise FamilyError(f"a tiny_jepa checkpoint has one .npz file, {folder.name} has {len(files)}")
     with np.load(files[0], allow_pickle=False) as arrays:
