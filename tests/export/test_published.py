@@ -138,6 +138,11 @@ def test_what_is_missing_is_asked_for_by_name(
     world.write_text(json.dumps(facts))
     with pytest.raises(FamilyError, match=r"action\.axes\.0\.std: Field required"):
         published.read_facts(world)
+    world.write_text(json.dumps({key: value for key, value in facts.items() if key != "action"}))
+    with pytest.raises(
+        FamilyError, match=r"action: Field required; the checkpoint does not say it; [\s\S]*action_block"
+    ):
+        adopt("lewm", published.read(folder), published.read_facts(world), tmp_path / "adopted")
     facts["action"]["axes"] = CONFIG.action.model_dump()["axes"][:1]
     world.write_text(json.dumps(facts))
     with pytest.raises(FamilyError, match="takes 10 numbers a model step, the facts have 5"):
@@ -162,6 +167,43 @@ def test_what_is_no_checkpoint_is_said(tmp_path: Path) -> None:
     (tmp_path / "b.safetensors").write_bytes(b"nothing")
     with pytest.raises(FamilyError, match=r"there: b\.safetensors, a\.pt"):
         published.read(tmp_path)
+
+
+def test_shards_are_read_as_one(weights: dict[str, Tensor], tmp_path: Path) -> None:
+    """By the index beside them, which lies if one is missing; it names files of its own folder and no others."""
+    names = sorted(weights)
+    shards = {"a.safetensors": names[::2], "b.safetensors": names[1::2]}
+    for file, part in shards.items():
+        save_file({name: weights[name] for name in part}, tmp_path / file)
+    index, outside = tmp_path / "model.safetensors.index.json", f"../{tmp_path.name}/a.safetensors"
+    index.write_text(json.dumps({"weight_map": {name: file for file, part in shards.items() for name in part}}))
+    read = published.read(tmp_path).tensors
+    assert read.keys() == weights.keys()
+    assert all(torch.equal(read[name], tensor) for name, tensor in weights.items())
+    index.write_text(json.dumps({"weight_map": {"x": outside, "y": "c.safetensors"}}))
+    with pytest.raises(FamilyError, match=r"names files that are not there: c\.safetensors$"):
+        published.read(tmp_path)
+    index.write_text("{}")
+    with pytest.raises(FamilyError, match="has no weight_map"):
+        published.read(tmp_path)
+
+
+def test_state_dicts_of_several_modules_are_read_by_their_names(tmp_path: Path) -> None:
+    """What trainers put beside them, such as an optimiser, is left out."""
+    content = {
+        "epoch": 3,
+        "encoder": {"module.norm.weight": torch.ones(2)},
+        "predictor": {"norm.weight": torch.zeros(2)},
+        "opt": {"state": {0: torch.zeros(9)}, "param_groups": []},
+        "scaler": None,
+    }
+    torch.save(content, tmp_path / "latest.pth.tar")
+    for source in (tmp_path, tmp_path / "latest.pth.tar"):
+        tensors = published.read(source).tensors
+        assert {name: float(tensor.sum()) for name, tensor in tensors.items()} == {
+            "encoder.norm.weight": 2,
+            "predictor.norm.weight": 0,
+        }
 
 
 class Trap:

@@ -34,12 +34,19 @@ CONFIG_FILE = "config.json"
 ENTRY_POINTS = "wmserve.families"
 FAMILIES = {
     "conv_jepa": "wmserve_export.families.conv_jepa:load",
+    "ijepa": "wmserve_export.families.ijepa:load",
     "lewm": "wmserve_export.families.lewm:load",
     "pldm": "wmserve_export.families.lewm:load",
     "tiny_jepa": "wmserve_export.families.tiny_jepa:load",
+    "vjepa2": "wmserve_export.families.vjepa2:load",
 }
 """Families that ship with wmserve, as ``module:function``."""
-PUBLISHED = dict.fromkeys(("lewm", "pldm"), "wmserve_export.families.lewm.adopting:adopt")
+PUBLISHED = {
+    "ijepa": "wmserve_export.families.ijepa.adopting:adopt",
+    "lewm": "wmserve_export.families.lewm.adopting:adopt",
+    "pldm": "wmserve_export.families.lewm.adopting:adopt",
+    "vjepa2": "wmserve_export.families.vjepa2.adopting:adopt",
+}
 """Families whose own formats are read, too: what makes a checkpoint folder of them."""
 
 

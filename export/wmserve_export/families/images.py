@@ -1,7 +1,11 @@
 """Brings frames of any size to the size an encoder takes, in ops that trace with free `h` and `w`."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+"""Of pixels in 0..1."""
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def resize_weights(size: int, target: int) -> Tensor:
@@ -24,3 +28,20 @@ def reduce_frames(frames: Tensor, size: int) -> Tensor:
     rows = resize_weights(frames.shape[1], size)
     columns = resize_weights(frames.shape[2], size)
     return rows @ pixels @ columns.T
+
+
+def patch_layer(weight: Tensor, bias: Tensor) -> nn.Conv2d:
+    """A patch embedding that takes pixels in 0..255 and normalises by ImageNet's statistics, too.
+
+    Weight `[D, frames x 3, patch, patch]`, for the channels of one frame after those of another, bias `[D]`:
+    ``w . (x / 255 - mean) / std + b``, rearranged.
+    """
+    outputs, channels, patch, _ = weight.shape
+    mean, std = (
+        torch.tensor(values).double().repeat(channels // 3)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD)
+    )
+    scaled = weight.double() / std
+    shifted = bias.double() - (scaled * mean).sum(dim=(1, 2, 3))
+    layer = nn.Conv2d(channels, outputs, patch, stride=patch)
+    layer.load_state_dict({"weight": scaled / 255.0, "bias": shifted})
+    return layer.requires_grad_(False)

@@ -1,7 +1,11 @@
 """Checkpoints as their families publish them: tensors and settings are read, what is in neither is asked for by name.
 
-    a folder with one .safetensors or .pt file, beside it config.json (settings) or attributes.json (wmserve convert)
+    a folder with one .safetensors or .pt file, or with shards of one and their .safetensors.index.json; beside it
+        config.json (settings) or attributes.json (wmserve convert)
     such a file itself
+
+Of a file that holds the state dicts of several modules (``{"encoder": ..., "predictor": ..., "epoch": 3}``) each tensor
+is known by its module's name and its own, such as ``encoder.norm.weight``.
 
 A ``.pt`` file is read as tensors alone (``weights_only``): nothing in it runs. What holds whole modules goes through
 ``wmserve convert`` first.
@@ -9,10 +13,11 @@ A ``.pt`` file is read as tensors alone (``weights_only``): nothing in it runs. 
 
 import json
 import pickle
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
@@ -25,7 +30,9 @@ from wmserve_export.families import CONFIG_FILE, FamilyError
 
 ATTRIBUTES_FILE = "attributes.json"
 """Numbers that converted modules carried beside their tensors, by module and name."""
-WEIGHT_FILES = (".safetensors", ".pt", ".pth")
+WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".pth.tar")
+INDEX_FILES = "*.safetensors.index.json"
+"""What says which tensor is in which shard, as Hugging Face writes it."""
 WRAPPERS = ("state_dict", "model", "module")
 """Keys under which trainers put the tensors."""
 TEMPLATE = {
@@ -45,25 +52,43 @@ class Facts(BaseModel):
 
     name: WorldName
     description: str
-    action: ActionSpec
-    """Names, units and bounds of the actions, and the statistics that they were normalised with in training."""
+    action: ActionSpec | None = None
+    """Names, units and bounds of the actions, and the statistics that they were normalised with in training.
+
+    None where a world knows no actions; a family that does asks for them by ``known_action``.
+    """
     context_length: PositiveInt = 1
     """Frames that a rollout is to start from."""
     planner: PlannerDefaults | None = None
     """None takes the settings that the family was published with."""
 
+    def known_action(self) -> ActionSpec:
+        """The actions, for a family that knows some; FamilyError asks for them."""
+        if self.action is None:
+            raise FamilyError(f"action: Field required; {asked()}")
+        return self.action
+
+    def refuse_action(self, family: str) -> None:
+        """FamilyError where there is something of actions, for a family that knows none."""
+        if self.action is not None or self.planner is not None:
+            raise FamilyError(f"a world of family {family} knows no actions: leave out action and planner")
+
 
 def read_facts(file: Path | None) -> Facts:
     """Facts of a JSON file; FamilyError names those that are missing and shows what such a file looks like."""
-    asked = f"the checkpoint does not say it; put it into a JSON file and name that with --world, such as\n{template()}"
     if file is None:
-        raise FamilyError(f"name, description and action of the world are missing: {asked}")
+        raise FamilyError(f"name, description and action of the world (if it knows actions) are missing: {asked()}")
     try:
         return Facts.model_validate_json(file.read_bytes())
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "it"
-        raise FamilyError(f"{file.name}: {field}: {first['msg']}; {asked}") from None
+        raise FamilyError(f"{file.name}: {field}: {first['msg']}; {asked()}") from None
+
+
+def asked() -> str:
+    """How to say what no checkpoint says."""
+    return f"the checkpoint does not say it; put it into a JSON file and name that with --world, such as\n{template()}"
 
 
 def template() -> str:
@@ -106,20 +131,37 @@ class Published:
 
 def read(source: Path) -> Published:
     """Read a checkpoint; FamilyError where it is none, or would run code."""
-    file = weights_file(source)
-    folder = file.parent
-    return Published(read_tensors(file), read_json(folder / CONFIG_FILE), read_json(folder / ATTRIBUTES_FILE))
+    files = weights_files(source)
+    folder = files[0].parent
+    tensors = {name: tensor for file in files for name, tensor in read_tensors(file).items()}
+    return Published(tensors, read_json(folder / CONFIG_FILE), read_json(folder / ATTRIBUTES_FILE))
 
 
-def weights_file(source: Path) -> Path:
-    """The one file with weights."""
+def weights_files(source: Path) -> list[Path]:
+    """The one file with weights, or all shards of it."""
     if source.is_file():
-        return source
+        return [source]
+    if len(indices := list(source.glob(INDEX_FILES))) == 1:
+        return shards(indices[0])
     files = [file for suffix in WEIGHT_FILES for file in sorted(source.glob(f"*{suffix}"))]
     if len(files) == 1:
-        return files[0]
+        return files
     there = ", ".join(file.name for file in files) or "none"
-    raise FamilyError(f"one file of weights ({', '.join(WEIGHT_FILES)}) is needed in {source.name}, there: {there}")
+    raise FamilyError(
+        f"one file of weights ({', '.join(WEIGHT_FILES)}), or shards of one with their {INDEX_FILES[2:]}, is needed in "
+        f"{source.name}, there: {there}"
+    )
+
+
+def shards(index: Path) -> list[Path]:
+    """The files that an index names, which lie beside it."""
+    names = read_json(index).get("weight_map")
+    if not isinstance(names, Mapping) or not names:
+        raise FamilyError(f"{index.name} has no weight_map: which tensor is in which file")
+    files = sorted({index.with_name(Path(str(name)).name) for name in names.values()})
+    if missing := [file.name for file in files if not file.is_file()]:
+        raise FamilyError(f"{index.name} names files that are not there: {', '.join(missing)}")
+    return files
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
@@ -127,7 +169,8 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     try:
         if file.suffix == ".safetensors":
             return load_file(file)
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        # Mapped, what nobody reads of it costs no memory: optimisers are larger than their models.
+        content = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except pickle.UnpicklingError:
         raise FamilyError(
             f"{file.name} holds more than tensors; first: wmserve convert {file.name} --out FOLDER"
@@ -137,9 +180,26 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     for wrapper in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
-    if not isinstance(content, Mapping) or not all(isinstance(tensor, Tensor) for tensor in content.values()):
+    if is_state_dict(content):
+        return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
+    modules = {str(key): part for key, part in content.items() if is_state_dict(part)} if is_mapping(content) else {}
+    if not modules:
         raise FamilyError(f"{file.name} is no state dict: tensors by name are needed")
-    return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
+    return {
+        f"{module}.{str(name).removeprefix('module.')}": tensor
+        for module, part in modules.items()
+        for name, tensor in part.items()
+    }
+
+
+def is_mapping(content: object) -> TypeGuard[Mapping[Any, Any]]:
+    """Whether it is a mapping with something in it."""
+    return isinstance(content, Mapping) and bool(content)
+
+
+def is_state_dict(content: object) -> TypeGuard[Mapping[Any, Tensor]]:
+    """Whether it is tensors by name."""
+    return is_mapping(content) and all(isinstance(tensor, Tensor) for tensor in content.values())
 
 
 def read_json(file: Path) -> Mapping[str, Any]:

@@ -35,11 +35,12 @@ def configuration(family: str, source: Published, facts: Facts) -> LewmConfig:
     dim, _, patch, _ = source.shape("encoder.embeddings.patch_embeddings.projection.weight")
     patches = source.shape("encoder.embeddings.position_embeddings")[1] - 1
     action_width, block_dim, _ = source.shape("action_encoder.patch_embed.weight")
-    known = facts.action.action_block * len(facts.action.axes)
+    action = facts.known_action()
+    known = action.action_block * len(action.axes)
     if known != block_dim:
         raise FamilyError(
             f"the checkpoint takes {block_dim} numbers a model step, the facts have {known}: "
-            f"{facts.action.action_block} environment steps of {len(facts.action.axes)} axes"
+            f"{action.action_block} environment steps of {len(action.axes)} axes"
         )
     heads = source.number("heads of the predictor", "predictor.heads", "predictor.transformer.layers.0.attn.heads")
     layer, block = "encoder.encoder.layer", "predictor.transformer.layers"
@@ -62,7 +63,7 @@ def configuration(family: str, source: Published, facts: Facts) -> LewmConfig:
         predictor_head_dim=source.shape(f"{block}.0.attn.to_qkv.weight")[0] // (3 * heads),
         predictor_mlp_width=source.shape(f"{block}.0.mlp.net.1.weight")[0],
         context_length=facts.context_length,
-        action=facts.action,
+        action=action,
         planner=facts.planner or PLANNER,
     )
 

@@ -1,7 +1,8 @@
 """The encoder: Hugging Face's ViT as the reference uses it, its class token, and the projection to latents.
 
 Only the class token of the last layer is read, so its queries are the last layer's only ones. The normalisation of
-pixels is part of the first layer. Frames always have the native size, so positions are never interpolated.
+pixels, by ImageNet's statistics as in the reference's training, is part of the first layer. Frames always have the
+native size, so positions are never interpolated.
 
 Axes: `M` frames, `P` tokens (the class token and the patches), `D` latent dimension.
 """
@@ -10,13 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wmserve_export.families.images import patch_layer
 from wmserve_export.families.lewm.config import LewmConfig
 from wmserve_export.families.lewm.fusing import Affine
 from wmserve_export.families.lewm.weights import Weights
 
-PIXEL_MEAN = (0.485, 0.456, 0.406)
-"""ImageNet's, of pixels in 0..1, as the reference's training uses it."""
-PIXEL_STD = (0.229, 0.224, 0.225)
 LAYER_NORM_EPS = 1e-12
 
 
@@ -69,7 +68,8 @@ class Encoder(nn.Module):
         positions = weights[f"{embeddings}.position_embeddings"].float()
         self.register_buffer("first_token", weights[f"{embeddings}.cls_token"].float() + positions[:, :1])
         self.register_buffer("positions", positions[:, 1:].clone())
-        self.patches = patch_layer(config, weights, f"{embeddings}.patch_embeddings.projection")
+        projection = f"{embeddings}.patch_embeddings.projection"
+        self.patches = patch_layer(weights[f"{projection}.weight"], weights[f"{projection}.bias"])
         names = [f"encoder.encoder.layer.{index}" for index in range(config.encoder_depth)]
         self.layers = nn.ModuleList(Layer(config, weights, name) for name in names)
         project = Affine.linear(weights, "projector.net.0").after_norm(weights, "encoder.layernorm")
@@ -84,13 +84,3 @@ class Encoder(nn.Module):
             tokens = layer(tokens, first_only=index == len(self.layers) - 1)
         token = normalise(tokens[:, 0])
         return self.project_out(functional.gelu(self.project_in(token))), token
-
-
-def patch_layer(config: LewmConfig, weights: Weights, name: str) -> nn.Conv2d:
-    """The patch embedding, which normalises pixels too: ``w . (x / 255 - mean) / std + b``, rearranged."""
-    mean, std = (torch.tensor(values).double()[:, None, None] for values in (PIXEL_MEAN, PIXEL_STD))
-    weight = weights[f"{name}.weight"].double() / std
-    bias = weights[f"{name}.bias"].double() - (weight * mean).sum(dim=(1, 2, 3))
-    layer = nn.Conv2d(3, config.latent_dim, config.patch_size, stride=config.patch_size)
-    layer.load_state_dict({"weight": weight / 255.0, "bias": bias})
-    return layer.requires_grad_(False)

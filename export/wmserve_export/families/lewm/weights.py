@@ -37,7 +37,11 @@ RENAMED = {
 def read(folder: Path, config: LewmConfig) -> Weights:
     """The tensors of a checkpoint by the reference's names; FamilyError names those that are missing or strange."""
     weights = {older_name(name): tensor for name, tensor in load_file(folder / WEIGHTS_FILE).items()}
-    wanted = shapes(config)
+    return fitting(weights, shapes(config))
+
+
+def fitting(weights: Weights, wanted: Shapes) -> Weights:
+    """These tensors, if they are those that are wanted; FamilyError names those that are missing or strange."""
     refuse(wanted.keys() - weights.keys(), "lacks")
     refuse(weights.keys() - wanted.keys(), "has unknown")
     misshapen = {name for name, shape in wanted.items() if tuple(weights[name].shape) != shape}

@@ -1,0 +1,30 @@
+"""Families at their published size with random weights, beside their reference.
+
+    python -m loadtest.families.full_size vjepa2
+
+Prints figures as JSON: relative errors of outputs, seconds on so many threads, and the most memory that was in use.
+A family is a module of this package with a function ``run() -> dict``.
+"""
+
+import argparse
+import importlib
+import json
+import resource
+
+import torch
+
+
+def measured(family: str, threads: int) -> dict[str, float]:
+    """What the family's ``run`` finds, and the peak of memory, GB."""
+    torch.set_num_threads(threads)
+    figures: dict[str, float] = importlib.import_module(f"loadtest.families.{family}").run()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {**figures, "threads": threads, "peak_memory_gb": peak * 1024 / 1e9}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("family", help="such as vjepa2 or ijepa")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    print(json.dumps(measured(options.family, options.threads), indent=1))
