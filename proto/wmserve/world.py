@@ -11,6 +11,7 @@ same fields by the same names (a test holds the two together).
      |- Readout              a named quantity read from latents, with its unit and its own error
      |- GoalMetric           how far latents are from a goal, and how a plan adds it up
      |- PlannerDefaults      the search that was tuned for this world
+     |- Target               what the engines were built for: any CPU, or certain NVIDIA GPUs
      |- Digests              what the engines must be for this contract to hold
      `- Calibration          how far these engines were seen to err; None until somebody has measured it
          |- Level            error radii that hold with one probability
@@ -37,6 +38,14 @@ Verb = Literal["encode", "rollout", "plan"]
 VERBS: tuple[Verb, ...] = ("encode", "rollout", "plan")
 Precision = Literal["float32", "mixed"]
 """How candidates of a plan are scored: all in float32, or all in 8-bit integers and the best again in float32."""
+
+TargetName = Literal["cpu", "tensorrt", "tensorrt-rtx"]
+Dtype = Literal["float32", "float16", "bfloat16"]
+ComputeCapability = Annotated[str, Field(pattern=r"^[1-9]\d?\.\d$")]
+ENGINES_PARAMETER = "wmserve_engines"
+"""The key under which a verb's model says which Triton models run its engines: JSON, by key of the digests."""
+ENGINE_PARAMETER = "wmserve_engine"
+"""The key under which such a model says which engine it is: its key of the digests."""
 
 
 class Part(BaseModel):
@@ -139,11 +148,35 @@ class PlannerDefaults(Part):
     """What a latent unit of disagreement, mean over the plan, costs on top of the goal metric's cost."""
 
 
+class Target(Part):
+    """What a world's engines were built for."""
+
+    name: TargetName = "cpu"
+    dtype: Dtype = "float32"
+    """Of products; norms, softmax and what reads an input as it came stay float32."""
+    builder: str = ""
+    """What built them, such as `tensorrt-rtx 1.7.1.116`; empty for `cpu`, whose ONNX files are not built."""
+    compute_capabilities: tuple[ComputeCapability, ...] = ()
+    """Of the NVIDIA GPUs that they run on, such as `8.9`; empty for `cpu`."""
+
+    @property
+    def suffix(self) -> str:
+        """Of the engines' file names."""
+        return {"cpu": "onnx", "tensorrt": "plan", "tensorrt-rtx": "rtx"}[self.name]
+
+    @model_validator(mode="after")
+    def _gpu_is_named(self) -> Self:
+        if (self.name == "cpu") == bool(self.builder and self.compute_capabilities):
+            raise ValueError("engines of TensorRT have a builder and compute capabilities, those of cpu have neither")
+        return self
+
+
 class Digests(Part):
     """SHA-256 of the checkpoint (its configuration and weights) and of each engine file.
 
     Engines are keyed by verb and file name, such as ``encode/engine.onnx`` or ``plan/horizon_5.onnx``; beside the
     latter are ``plan/horizon_5_judge.onnx`` and, where plans are of mixed precision, ``plan/horizon_5_coarse.onnx``.
+    Those of TensorRT end in ``.plan``, those of TensorRT-RTX in ``.rtx``.
     """
 
     checkpoint: Digest
@@ -293,6 +326,7 @@ class World(Part):
     planner: PlannerDefaults | None = None
     plan_precision: Precision = "float32"
     """Precision of ``plan``; the cost of the plan returned is float32's either way, as is all else."""
+    target: Target = Target()
     digests: Digests
     calibration: Calibration | None = None
     """None where nobody has measured it, or with other engines: predictions then say nothing of their errors."""

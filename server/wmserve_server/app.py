@@ -77,7 +77,7 @@ class Gateway:
         triton = None if self._settings.triton_address else self._embedded()
         address = triton.grpc_address if triton is not None else self._settings.triton_address
         assert address is not None
-        backend = TritonBackend(address, self._metrics)
+        backend = TritonBackend(address, self._metrics, self._settings.engine_timeout_s)
         async with contextlib.AsyncExitStack() as stack:
             if triton is not None:
                 stack.push_async_callback(triton.stop)

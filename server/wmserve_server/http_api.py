@@ -222,7 +222,8 @@ def add_operations(app: FastAPI, core: WorldModel, metrics: Metrics) -> None:
     @app.get("/readyz", include_in_schema=False)
     async def readyz() -> Response:
         reason = core.unready_reason()
-        return Response(reason or "ok", 503 if reason else 200, media_type="text/plain")
+        text = reason or "; ".join(["ok", *core.problems()])
+        return Response(text, 503 if reason else 200, media_type="text/plain")
 
     @app.get("/metrics", include_in_schema=False)
     async def prometheus(request: Request) -> Response:

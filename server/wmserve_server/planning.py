@@ -55,6 +55,7 @@ def resolve(request: PlanRequest, world: World, started: float) -> Asked:
         iterations=asked.iterations or default.iterations,
         elite_count=asked.elite_count or min(default.elite_count, asked.candidate_count or default.elite_count),
         initial_std=asked.initial_std or default.initial_std,
+        momentum=default.momentum,
     )
     check_budget(settings, horizon, world)
     block = world.action.action_block

@@ -22,7 +22,14 @@ class Settings(BaseSettings):
         None, description="Where the nvidia-pytriton wheel is unpacked; default: .triton here, else the environment."
     )
     triton_threads: PositiveInt = Field(2, description="Threads an engine may use.")
-    triton_ready_timeout_s: PositiveFloat = Field(60.0, description="Longest wait for its own Triton to be ready.")
+    triton_ready_timeout_s: PositiveFloat = Field(
+        60.0, description="Longest wait for its own Triton to be ready; engines of gigabytes take longer without a GPU."
+    )
+    engine_timeout_s: PositiveFloat = Field(
+        30.0,
+        description="Longest that an engine may take for a call: an encode, a rollout, a slice of a plan, which is at "
+        "least one iteration. Models of hundreds of millions of parameters take minutes without a GPU.",
+    )
     max_body_bytes: PositiveInt = Field(64 << 20, description="Largest request, bytes, on both wires.")
     max_in_flight: PositiveInt = Field(
         256, description="Requests answered at once, a plan counting for several by its size; more are shed with 429."

@@ -31,7 +31,6 @@ from wmserve_server.planner.slices import Progress, Task, pack_task, unpack_prog
 log = logging.getLogger(__name__)
 
 POLL_S = 1.0
-CALL_TIMEOUT_S = 30.0
 RETRY_AFTER_S = 1.0
 MAX_BATCH = {"encode": 32, "rollout": 8, "plan": 2}
 """Calls that travel together. Slices of searches fill an engine for milliseconds: few, so that nobody waits long."""
@@ -48,7 +47,9 @@ SCORES: Mapping[str, set[str]] = {"encode": {"ood"}, "rollout": {"error", "dista
 class TritonBackend:
     """Runs engines on one Triton; ``start`` before the first call, ``stop`` after the last."""
 
-    def __init__(self, address: str, metrics: Metrics) -> None:
+    def __init__(self, address: str, metrics: Metrics, engine_timeout_s: float) -> None:
+        """Address is host:port of Triton's gRPC endpoint; an engine may take so many seconds for a call."""
+        self._engine_timeout_s = engine_timeout_s
         self._client = InferenceServerClient(address)
         self._inference = InferenceClient(address)
         self._metrics = metrics
@@ -79,6 +80,10 @@ class TritonBackend:
     def unready_reason(self) -> str | None:
         """Why calls cannot be answered now; None when they can."""
         return self._unready
+
+    def problems(self) -> tuple[str, ...]:
+        """Why there are worlds that are not served, if there are."""
+        return self._discovery.problems
 
     async def encode(self, world: World, observed: Observed) -> Encoded:
         """Run the encoder on what was observed."""
@@ -135,7 +140,7 @@ class TritonBackend:
 
     async def _infer(self, engine: str, wanted: set[str], tensors: Tensors) -> Tensors:
         try:
-            answer = await self._inference.infer(engine, tensors, sorted(wanted), CALL_TIMEOUT_S)
+            answer = await self._inference.infer(engine, tensors, sorted(wanted), self._engine_timeout_s)
         except grpc.aio.AioRpcError as error:
             raise self._translate(engine, error) from None
         except ValueError:
@@ -179,19 +184,21 @@ class TritonBackend:
                 continue
             blank = {name: array[None] for name, array in observed_tensors(nothing_seen(new.world)).items()}
             try:
-                await self._inference.infer(new.world.engine("encode"), blank, ("latents",), CALL_TIMEOUT_S)
+                await self._inference.infer(new.world.engine("encode"), blank, ("latents",), self._engine_timeout_s)
             except (grpc.aio.AioRpcError, ValueError) as error:
                 if isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.UNAVAILABLE:
                     raise
                 log.error("world %s is not served, it does not encode: %s", name, error)
                 del served[name]
-                problems.append(f"world {name} does not encode")
-        return Discovery(served, tuple(problems))
+                late = isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+                within = f" within {self._engine_timeout_s:g} s (WMSERVE_ENGINE_TIMEOUT_S)" if late else ""
+                problems.append(f"world {name} does not encode{within}")
+        return Discovery(served, tuple(problems), found.refusals)
 
     async def _poll(self) -> None:
         try:
             async with asyncio.timeout(POLL_S * 5):
-                found = await discover(self._client)
+                found = await discover(self._client, self._discovery.refusals)
             found = await self._tried_out(found)
         except (InferenceServerException, grpc.aio.AioRpcError, TimeoutError):
             self._unready = "Triton does not answer"

@@ -2,7 +2,7 @@
 
     triton_home/                            folder/ (one server's own, temporary)
      |- nvidia_pytriton.libs/                |- backends/python/        backend, stub of this Python
-     `- pytriton/tritonserver/               |- backends/wmserve_onnx/  our engine runner, planner
+     `- pytriton/tritonserver/               |- backends/wmserve_onnx/  our engine runner, planner, gpus
          |- bin/tritonserver                 `- lib/                    libpython, if it needs to be found
          |- backends/python/
          `- python_backend_stubs/3.x/
@@ -18,6 +18,8 @@ import sys
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
+
+from wmserve import gpus
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 RUNNERS = Path(__file__).parent / "triton_backends"
@@ -82,6 +84,7 @@ def lay_out(install: TritonInstall, folder: Path) -> None:
     sources = shutil.ignore_patterns("__pycache__")
     shutil.copytree(RUNNERS, folder / "backends", dirs_exist_ok=True, ignore=sources)
     shutil.copytree(PLANNER, folder / "backends" / "wmserve_onnx" / "planner", ignore=sources)
+    shutil.copy2(gpus.__file__, folder / "backends" / "wmserve_onnx")
     (folder / "lib").mkdir()
     library = libpython()
     if library is not None:

@@ -85,6 +85,10 @@ class WorldModel:
         """Why requests cannot be answered now; None when they can."""
         return "the server is shutting down" if self._admission.draining else self._backend.unready_reason()
 
+    def problems(self) -> tuple[str, ...]:
+        """Why there are worlds that are not served, if there are."""
+        return self._backend.problems()
+
     async def encode(self, request: m.EncodeRequest) -> m.EncodeResponse:
         """Encode observations and keep their latents."""
         world = self._answering(request.world, "encode")

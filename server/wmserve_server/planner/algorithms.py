@@ -53,13 +53,17 @@ class Gaussian:
         return drawn(around, rng.standard_normal((self.candidate_count, *around.mean.shape), dtype=np.float32))
 
 
+@dataclass(frozen=True)
 class Cem(Gaussian):
     """Cross-entropy method: the next population is drawn around the elites."""
 
+    momentum: float = 0.0
+    """Part of the last mean and standard deviation that the next keep, 0 to under 1."""
+
     def learn(self, around: Distribution, knots: Floats, costs: Floats) -> Distribution:
-        """Fit mean and standard deviation to the elites."""
-        del around
-        return fitted(best_of(knots, costs, self.elite_count))
+        """Fit mean and standard deviation to the elites, and move there from the last as far as momentum allows."""
+        new = fitted(best_of(knots, costs, self.elite_count))
+        return new if self.momentum == 0.0 else between(around, new, self.momentum)
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,12 @@ def fitted(elites: Floats) -> Distribution:
     return Distribution(elites.mean(axis=0), elites.std(axis=0, ddof=min(1, len(elites) - 1)))
 
 
+def between(old: Distribution, new: Distribution, kept: float) -> Distribution:
+    """A part of the old mean and standard deviation, the rest of the new ones."""
+    part, rest = np.float32(kept), np.float32(1.0 - kept)
+    return Distribution(rest * new.mean + part * old.mean, rest * new.std + part * old.std)
+
+
 def drawn(around: Distribution, noise: Floats) -> Floats:
     """Scale and shift unit noise `[S, K, A]`; the first candidate becomes the mean."""
     knots = around.mean + around.std * noise
@@ -134,4 +144,11 @@ def coloured(rng: np.random.Generator, shape: tuple[int, int, int]) -> Floats:
     return (noise / sigma).astype(np.float32)
 
 
-ALGORITHMS: dict[str, type[Cem] | type[ICem] | type[Mppi]] = {"cem": Cem, "icem": ICem, "mppi": Mppi}
+def algorithm(name: str, candidate_count: int, elite_count: int, momentum: float) -> Algorithm:
+    """The algorithm of that name; KeyError for others. Only CEM knows momentum, as the contract says."""
+    known: dict[str, Algorithm] = {
+        "cem": Cem(candidate_count, elite_count, momentum),
+        "icem": ICem(candidate_count, elite_count),
+        "mppi": Mppi(candidate_count, elite_count),
+    }
+    return known[name]

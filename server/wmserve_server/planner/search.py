@@ -17,7 +17,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from .algorithms import ALGORITHMS, Distribution
+from .algorithms import Distribution, algorithm
 from .shaping import Limits, Shape, expand, knots_of
 
 Floats = NDArray[np.float32]
@@ -46,6 +46,8 @@ class Settings:
     initial_std: float
     converged_std: float = 1e-3
     """The search has converged when no knot's standard deviation is over this."""
+    momentum: float = 0.0
+    """CEM: part of the last mean and standard deviation that the next keep."""
 
 
 @dataclass(frozen=True)
@@ -99,14 +101,15 @@ def advance(
     ``left_s`` seconds from now is the deadline, if there is one: an iteration is begun only if it can end in time,
     judged by the last.
     """
-    algorithm = ALGORITHMS[problem.settings.algorithm](problem.settings.candidate_count, problem.settings.elite_count)
+    settings = problem.settings
+    searched = algorithm(settings.algorithm, settings.candidate_count, settings.elite_count, settings.momentum)
     started = before = perf_counter()
     while state.stop_reason is None:
         rng = np.random.default_rng((problem.seed, state.iterations))
-        candidates = expand(algorithm.propose(state.around, rng, state.iterations), problem.shape, problem.limits)
+        candidates = expand(searched.propose(state.around, rng, state.iterations), problem.shape, problem.limits)
         costs, details = cost(candidates)
         # What was scored is the shaped candidate, so that is what the search learns from.
-        around = algorithm.learn(state.around, held_knots(candidates, problem.shape), costs)
+        around = searched.learn(state.around, held_knots(candidates, problem.shape), costs)
         best = keep_best(state.best, candidates, costs, details)
         state = State(around, best, (*state.cost_per_iteration, best.cost))
         now = perf_counter()

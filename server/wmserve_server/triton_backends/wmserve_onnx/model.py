@@ -1,7 +1,7 @@
 """Runs a world's ONNX engines inside Triton: a python-based backend, shared by all models that name it.
 
 It reads the engines of one verb from the model's version folder and refuses them when they are not those of the
-contract in the model's parameters.
+contract in the model's parameters, or not for this machine.
 
     encode, rollout   tensors -> engine -> tensors, by the names in ``config.pbtxt``
     plan              a search that is under way -> some iterations of it over the cost engine -> the same, further on
@@ -12,11 +12,18 @@ Beside each plan engine is one that judges what its search has found, also with 
 never asks (planner/judging.py). A world of mixed precision also has a coarse engine there: it scores all candidates,
 the plan engine the best of them again (planner/rescoring.py).
 
+Engines may also be Triton models of their own, as TensorRT's are (gpu_engines.py). Where such a model's engine is an
+ONNX file, it is run by this backend too.
+
 The search runs here because a hop between processes takes longer than scoring a population of a small world.
 
 An answer is the same, bit for bit, whatever it travelled with. Kernels pick their order of summation by the size of a
 batch, but not by the number of threads: so each row of a batch is run by itself, rows side by side on one thread each,
 a single row on all threads. Frames may share a run where that was seen to change no bit (:class:`Together`).
+
+Weights of large engines lie in a data file beside them, which the runtime maps into memory and uses where it lies: no
+engine of this or another process has a copy. Nor have they copies for one thread: rows run one after the other, each
+on all threads.
 
 Only the standard library, numpy, onnxruntime and the planner, which is copied beside this file: wmserve is not
 importable in NVIDIA's container.
@@ -34,52 +41,88 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnxruntime as ort
 import triton_python_backend_utils as pb_utils
 
 sys.path.insert(0, str(Path(__file__).parent))
+from gpu_engines import ModelEngine, Refused, check_builder, check_machine, check_runs
 from planner import advance, coarse_to_fine, judged, slices
 
 Array = np.ndarray[Any, Any]
 Tensors = dict[str, Array]
 Cost = Callable[[Array], tuple[Array, Mapping[str, Array]]]
-Files = Mapping[int | None, bytes]
+Session: TypeAlias = ort.InferenceSession | ModelEngine
+Files = Mapping[int | None, "File | ModelEngine"]
 """ONNX files by the environment steps `N` that they are unrolled to; None for one that is not."""
 Run = Callable[[Tensors], list[Array]]
 """Runs one row, whose batch axis is 1; returns the outputs in the order of ``config.pbtxt``."""
 
 CONTRACT_PARAMETER = "wmserve_world"
-ENGINE_FILE = re.compile(r"(?:engine|horizon_(\d+)(?:_(coarse|judge))?)\.onnx")
+ENGINES_PARAMETER, ENGINE_PARAMETER = "wmserve_engines", "wmserve_engine"
+ENGINE_FILE = re.compile(r"(?:engine|horizon_(\d+)(?:_(coarse|judge))?)\.(?:onnx|plan|rtx)")
+DATA_FILE = "weights.data"
+"""What large engines of a verb have their weights in."""
+PART = 16 << 20
+"""Bytes of a file that are read at a time."""
 THREADS = int(os.environ.get("WMSERVE_TRITON_THREADS", "1"))
 PARENT_POLL_S = 0.5
 TRIES, MAX_SIZES = 2, 1024
 """Batches of one size that are tried, and sizes that are remembered."""
 
 
-def session(model: bytes, threads: int) -> ort.InferenceSession:
+@dataclass(frozen=True)
+class File:
+    """An ONNX file that is the contract's."""
+
+    content: bytes
+    data_folder: Path | None = None
+    """Where its weights lie in a data file, which is the contract's too; None where they lie inside."""
+
+
+def session(file: File, threads: int) -> ort.InferenceSession:
     """An engine pinned to its threads, which sleep while they wait: spinning would burn a laptop's core."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3  # errors
-    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    if file.data_folder is not None:
+        folder = str(file.data_folder)
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+        options.add_session_config_entry("session.disable_prepacking", "1")  # which would copy them
+    return ort.InferenceSession(file.content, options, providers=["CPUExecutionProvider"])
 
 
-def verified(file: Path, digest: str) -> bytes:
-    """The file's bytes, if they are those that the contract speaks of."""
+def verified(file: Path, digest: str) -> File:
+    """The file, if it is the one that the contract speaks of; its weights lie inside."""
     if not file.is_file():
-        raise RuntimeError(f"engine {file.name} of the contract is missing")
-    model = file.read_bytes()
-    if f"sha256:{hashlib.sha256(model).hexdigest()}" != digest:
-        raise RuntimeError(f"engine {file.name} is not the one in the contract: digests differ; export the world again")
-    return model
+        raise Refused(f"engine {file.name} of the contract is missing")
+    content = file.read_bytes()
+    refuse_unless(f"sha256:{hashlib.sha256(content).hexdigest()}" == digest, file)
+    return File(content)
 
 
-def score_files(world: Mapping[str, Any], verb: str, folder: Path) -> list[bytes]:
+def verify(file: Path, digest: str) -> None:
+    """Refused unless a file, which may be larger than memory, is the one that the contract speaks of."""
+    if not file.is_file():
+        raise Refused(f"engine {file.name} of the contract is missing")
+    found = hashlib.sha256()
+    with file.open("rb") as content:
+        while part := content.read(PART):
+            found.update(part)
+    refuse_unless(f"sha256:{found.hexdigest()}" == digest, file)
+
+
+def refuse_unless(equal: bool, file: Path) -> None:
+    """Refused with a message that names the file."""
+    if not equal:
+        raise Refused(f"engine {file.name} is not the one in the contract: digests differ; export the world again")
+
+
+def score_files(world: Mapping[str, Any], verb: str, folder: Path) -> list[File]:
     """Score engines of a verb, if the world is calibrated and the calibration is that of its engines."""
     calibration = world.get("calibration")
     if calibration is None or calibration["engines"] != world["digests"]["engines"]:
@@ -104,8 +147,8 @@ set_destructor.argtypes = [ctypes.py_object, ctypes.c_void_p]
 
 
 def to_tensor(name: str, array: Array) -> Any:
-    """Hand an array over to Triton without a copy."""
-    capsule = array.__dlpack__()
+    """Hand an array over to Triton, without a copy unless it came from there: numpy hands over what can be written."""
+    capsule = np.require(array, None, ["C", "W"]).__dlpack__()
     set_destructor(capsule, None)
     return pb_utils.Tensor.from_dlpack(name, capsule)
 
@@ -114,29 +157,71 @@ def to_tensor(name: str, array: Array) -> Any:
 class Models:
     """One verb's ONNX files: its own, those beside them, and the score engines of a calibration."""
 
-    exact: dict[int | None, bytes] = field(default_factory=dict)
-    coarse: dict[int | None, bytes] = field(default_factory=dict)
-    judge: dict[int | None, bytes] = field(default_factory=dict)
-    scores: list[bytes] = field(default_factory=list)
+    large: bool
+    """Whether there are weights in a data file."""
+    exact: dict[int | None, File | ModelEngine] = field(default_factory=dict)
+    coarse: dict[int | None, File | ModelEngine] = field(default_factory=dict)
+    judge: dict[int | None, File | ModelEngine] = field(default_factory=dict)
+    scores: list[File] = field(default_factory=list)
 
 
-def read_models(world: Mapping[str, Any], verb: str, folder: Path) -> Models:
-    """Read the files that the contract has for a verb; RuntimeError when they are others."""
-    models = Models(scores=score_files(world, verb, folder))
-    for key, digest in world["digests"]["engines"].items():
-        of, _, name = key.partition("/")
-        if of == verb and (match := ENGINE_FILE.fullmatch(name)):
-            steps = int(match[1]) * world["action"]["action_block"] if match[1] else None
-            getattr(models, match[2] or "exact")[steps] = verified(folder / name, digest)
+def read_models(world: Mapping[str, Any], verb: str, folder: Path, apart: Mapping[str, Any]) -> Models:
+    """Read the files that the contract has for a verb; Refused when they are others.
+
+    Of those in `apart` only the bytes are checked: they are run by other models.
+    """
+    prefix, digests = verb + "/", world["digests"]["engines"]
+    files = {key.removeprefix(prefix): digest for key, digest in digests.items() if key.startswith(prefix)}
+    large = DATA_FILE in files
+    if large:
+        verify(folder / DATA_FILE, files[DATA_FILE])
+    models = Models(large, scores=score_files(world, verb, folder))
+    for name, digest in files.items():
+        if match := ENGINE_FILE.fullmatch(name):
+            elsewhere = apart.get(prefix + name)
+            getattr(models, match[2] or "exact")[steps_of(world, match)] = (
+                model_engine(elsewhere, folder, name, digest) if elsewhere else onnx_file(folder / name, digest, large)
+            )
     return models
+
+
+def onnx_file(file: Path, digest: str, large: bool) -> File:
+    """An engine that is run here; its weights may lie in the data file of its verb, if there is one."""
+    found = verified(file, digest)
+    return replace(found, data_folder=file.parent) if large and DATA_FILE.encode() in found.content else found
+
+
+def model_engine(elsewhere: Mapping[str, Any], folder: Path, name: str, digest: str) -> ModelEngine:
+    """An engine that another model runs."""
+    verify(folder.parent.parent / elsewhere["model"] / folder.name / name, digest)
+    return ModelEngine(elsewhere["model"], elsewhere["outputs"], to_tensor)
+
+
+def read_engine(world: Mapping[str, Any], key: str, folder: Path) -> Models:
+    """Read the one file of a model that is an engine; Refused when it is another."""
+    name = key.partition("/")[2]
+    match = ENGINE_FILE.fullmatch(name)
+    if match is None or key not in world["digests"]["engines"]:
+        raise Refused(f"the contract of world {world['name']} has no engine {key}")
+    file = verified(folder / name, world["digests"]["engines"][key])
+    return Models(large=False, exact={steps_of(world, match): file})
+
+
+def steps_of(world: Mapping[str, Any], name: re.Match[str]) -> int | None:
+    """Environment steps that a file is unrolled to."""
+    return int(name[1]) * world["action"]["action_block"] if name[1] else None
 
 
 class Engine:
     """One verb's engines, pinned to so many threads."""
 
     def __init__(self, models: Models, threads: int) -> None:
-        def sessions(files: Files) -> dict[int | None, ort.InferenceSession]:
-            return {steps: session(model, threads) for steps, model in files.items()}
+        self._warm_up_candidates = 1 if models.large else 64
+
+        def sessions(files: Files) -> dict[int | None, Session]:
+            return {
+                steps: session(model, threads) if isinstance(model, File) else model for steps, model in files.items()
+            }
 
         self.sessions, self.coarse, self.judges = map(sessions, (models.exact, models.coarse, models.judge))
         self.scores = [session(model, threads) for model in models.scores]
@@ -170,10 +255,15 @@ class Engine:
         return said
 
     def warm_up(self, frames: int) -> None:
-        """Run each file once on zeros, so that no caller pays for what a runtime does at its first call."""
-        engines = [*self.coarse.items(), *self.judges.items()]
-        for steps, engine in [*self.sessions.items(), *engines]:
-            sizes = {"T": frames, "h": 64, "w": 64, "S": 64, "N": steps or 1}
+        """Run each file once on zeros, so that no caller pays for what a runtime does at its first call.
+
+        Engines that are models are warmed up by Triton.
+        """
+        engines = [*self.sessions.items(), *self.coarse.items(), *self.judges.items()]
+        for steps, engine in engines:
+            if isinstance(engine, ModelEngine):
+                continue
+            sizes = {"T": frames, "h": 64, "w": 64, "S": self._warm_up_candidates, "N": steps or 1}
             shapes = {
                 i.name: [sizes.get(axis, 1) if isinstance(axis, str) else axis for axis in i.shape]
                 for i in engine.get_inputs()
@@ -201,7 +291,7 @@ class Engine:
                 actions = np.pad(candidates, ((0, 0), (0, steps - wanted), (0, 0)), mode="edge")
             return {**fixed, "actions": actions[None]}
 
-        def cost_of(engine: ort.InferenceSession) -> Cost:
+        def cost_of(engine: Session) -> Cost:
             outputs = [output.name for output in engine.get_outputs()]
 
             def cost(candidates: Array) -> tuple[Array, Mapping[str, Array]]:
@@ -272,26 +362,35 @@ class TritonPythonModel:
     """One Triton model: the engines of one verb of one world."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Load the engines; RuntimeError, which Triton reports, when they do not match the contract."""
+        """Load the engines; Refused, which Triton reports, when they do not match the contract or the machine."""
         threading.Thread(target=follow, args=(os.getppid(),), daemon=True).start()
         config = json.loads(args["model_config"])
-        world = json.loads(config["parameters"][CONTRACT_PARAMETER]["string_value"])
+        parameters = {name: value["string_value"] for name, value in config["parameters"].items()}
+        world = json.loads(parameters[CONTRACT_PARAMETER])
         verb = args["model_name"].removeprefix(world["name"] + "_")
         folder = Path(args["model_repository"]) / args["model_version"]
-        models = read_models(world, verb, folder)
+        target = world.get("target", {"name": "cpu", "builder": "", "compute_capabilities": ()})
+        check_machine(target)
+        check_builder(target)
+        apart = json.loads(parameters.get(ENGINES_PARAMETER, "{}"))
+        key = parameters.get(ENGINE_PARAMETER)
+        models = read_engine(world, key, folder) if key else read_models(world, verb, folder, apart)
+        check_runs(target)
         if not models.exact:
-            raise RuntimeError(f"the contract of world {world['name']} has no engine for model {args['model_name']}")
+            raise Refused(f"the contract of world {world['name']} has no engine for model {args['model_name']}")
         if verb == "plan" and models.judge.keys() != models.exact.keys():
-            raise RuntimeError(f"world {world['name']} cannot judge its plans; export it again")
+            raise Refused(f"world {world['name']} cannot judge its plans; export it again")
         wide = Engine(models, THREADS)
-        narrow = Engine(models, 1) if THREADS > 1 else wide
+        narrow = wide if THREADS == 1 or models.large else Engine(models, 1)
         # What only a calibration knows is left out where there is none, or one of other engines.
         self._outputs = [name for tensor in config["output"] if (name := tensor["name"]) in wide.answers | {"search"}]
-        for engine in (wide, narrow):
+        for engine in (wide,) if narrow is wide else (wide, narrow):
             engine.warm_up(world["context_length"])
         self._alone, self._beside = (self._runner(verb, engine, world) for engine in (wide, narrow))
-        self._together = Together(self._alone) if verb == "encode" else None
-        self._pool = ThreadPoolExecutor(THREADS)
+        # On a CPU rows of rollouts are as fast side by side; a GPU wants them in one run.
+        joined = (verb == "encode" or (apart and verb == "rollout")) and not models.large
+        self._together = Together(self._alone) if joined else None
+        self._pool = ThreadPoolExecutor(1 if models.large else THREADS)
 
     def _runner(self, verb: str, engine: Engine, world: Mapping[str, Any]) -> Run:
         if verb == "plan":
