@@ -34,18 +34,24 @@ CONFIG_FILE = "config.json"
 ENTRY_POINTS = "wmserve.families"
 FAMILIES = {
     "conv_jepa": "wmserve_export.families.conv_jepa:load",
+    "dino-wm": "wmserve_export.families.dino_wm:load",
     "ijepa": "wmserve_export.families.ijepa:load",
     "lewm": "wmserve_export.families.lewm:load",
     "pldm": "wmserve_export.families.lewm:load",
+    "tdmpc2": "wmserve_export.families.tdmpc2:load",
     "tiny_jepa": "wmserve_export.families.tiny_jepa:load",
     "vjepa2": "wmserve_export.families.vjepa2:load",
+    "vjepa2-ac": "wmserve_export.families.vjepa2_ac:load",
 }
 """Families that ship with wmserve, as ``module:function``."""
 PUBLISHED = {
+    "dino-wm": "wmserve_export.families.dino_wm.adopting:adopt",
     "ijepa": "wmserve_export.families.ijepa.adopting:adopt",
     "lewm": "wmserve_export.families.lewm.adopting:adopt",
     "pldm": "wmserve_export.families.lewm.adopting:adopt",
+    "tdmpc2": "wmserve_export.families.tdmpc2.adopting:adopt",
     "vjepa2": "wmserve_export.families.vjepa2.adopting:adopt",
+    "vjepa2-ac": "wmserve_export.families.vjepa2_ac.adopting:adopt",
 }
 """Families whose own formats are read, too: what makes a checkpoint folder of them."""
 
@@ -119,9 +125,9 @@ class Encoder(Protocol):
     def encode(self, *observed: Tensor) -> tuple[Tensor, Tensor]:
         """What is observed -> latents `[B, L, D]`, and features `[B, L, F]`: what the last layer sees.
 
-        Observed are frames `[B, T, h, w, 3]` uint8, then proprioception `[B, T, Q]` in environment units: each if the
-        world's configuration has it. Frames unlike those of training show in the features, where latents may hide
-        them (a calibration looks there).
+        Observed are frames `[B, T, h, w, 3]` in 0..255, uint8 or float32, then proprioception `[B, T, Q]` in
+        environment units: each if the world's configuration has it. Frames unlike those of training show in the
+        features, where latents may hide them (a calibration looks there).
         """
 
     def readout(self, latents: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """Checkpoints as their families publish them: tensors and settings are read, what is in neither is asked for by name.
 
     a folder with one .safetensors or .pt file, or with shards of one and their .safetensors.index.json; beside it
-        config.json (settings) or attributes.json (wmserve convert)
+        config.json, config.yaml or hydra.yaml (settings) or attributes.json (wmserve convert)
     such a file itself
+    a folder with files of several modules, and a config.json that says of which: {"files": {"encoder": "vitg.pt", ...}}
 
 Of a file that holds the state dicts of several modules (``{"encoder": ..., "predictor": ..., "epoch": 3}``) each tensor
 is known by its module's name and its own, such as ``encoder.norm.weight``.
@@ -14,25 +15,30 @@ A ``.pt`` file is read as tensors alone (``weights_only``): nothing in it runs. 
 import json
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
 import torch
+import yaml
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
-from wmserve.world import ActionSpec, PlannerDefaults, WorldName
+from wmserve.world import ActionSpec, Axis, PlannerDefaults, WorldName
 
 from wmserve_export.families import CONFIG_FILE, FamilyError
 
+SETTINGS_FILES = (CONFIG_FILE, "config.yaml", "hydra.yaml")
+"""Where trainers write their settings; the first that is there counts."""
 ATTRIBUTES_FILE = "attributes.json"
 """Numbers that converted modules carried beside their tensors, by module and name."""
 WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".pth.tar")
 INDEX_FILES = "*.safetensors.index.json"
 """What says which tensor is in which shard, as Hugging Face writes it."""
+FILES = "files"
+"""Key of the settings: files of modules that were published apart."""
 WRAPPERS = ("state_dict", "model", "module")
 """Keys under which trainers put the tensors."""
 TEMPLATE = {
@@ -57,6 +63,8 @@ class Facts(BaseModel):
 
     None where a world knows no actions; a family that does asks for them by ``known_action``.
     """
+    proprioception: tuple[Axis, ...] = ()
+    """What a robot says of itself at each frame, like the action; none where a family knows of none."""
     context_length: PositiveInt = 1
     """Frames that a rollout is to start from."""
     planner: PlannerDefaults | None = None
@@ -102,15 +110,24 @@ class Published:
 
     tensors: Mapping[str, Tensor]
     settings: Mapping[str, Any]
-    """Its ``config.json``; empty where there is none."""
+    """Its ``config.json``, or what else there is of settings; empty where there is nothing."""
     attributes: Mapping[str, Any]
+    file: Path = Path()
+    """What the tensors were read of, or the first of its shards."""
+
+    def setting(self, *names: str) -> Any:
+        """The first of these, by dots, that settings have, else attributes; None where neither does."""
+        for name in names:
+            found: Any = self.settings
+            for part in name.split("."):
+                found = found.get(part) if isinstance(found, Mapping) else None
+            if found is not None:
+                return found
+        return next((self.attributes[name] for name in names if name in self.attributes), None)
 
     def number(self, what: str, setting: str, attribute: str) -> int:
         """A count that tensors do not show: of the settings, by dots, or of the attributes; FamilyError names it."""
-        found: Any = self.settings
-        for part in setting.split("."):
-            found = found.get(part) if isinstance(found, Mapping) else None
-        found = self.attributes.get(attribute) if found is None else found
+        found = self.setting(setting, attribute)
         if not isinstance(found, int) or found < 1:
             raise FamilyError(f"{what} are missing: {CONFIG_FILE} should have them as {setting}")
         return found
@@ -123,18 +140,50 @@ class Published:
 
     def layers(self, prefix: str) -> int:
         """How many layers have tensors under ``prefix.<number>.``."""
-        numbers = {
-            name.removeprefix(f"{prefix}.").partition(".")[0] for name in self.tensors if name.startswith(f"{prefix}.")
-        }
-        return len(numbers)
+        return len(modules(prefix, self.tensors))
+
+    def order(self, prefix: str, settings: Iterable[str], setting: str) -> tuple[str, ...]:
+        """Names of the modules ``prefix.<name>`` in the order that settings give them, else in that of the modules.
+
+        FamilyError names the setting where nothing tells: safetensors sorts what it holds.
+        """
+        there = modules(prefix, self.tensors)
+        kept = [*modules(prefix, self.attributes), *([] if self.file.suffix == ".safetensors" else there)]
+        for names in (settings, kept, there if len(there) == 1 else ()):
+            known = tuple(name for name in dict.fromkeys(names) if name in there)
+            if len(known) == len(there):
+                return known
+        raise FamilyError(
+            f"the order of {', '.join(sorted(there))} is missing: {CONFIG_FILE} should have it as {setting}"
+        )
+
+
+def modules(prefix: str, names: Iterable[str]) -> list[str]:
+    """What follows a prefix in dotted names, each part once."""
+    under = (name.removeprefix(f"{prefix}.") for name in names if name.startswith(f"{prefix}."))
+    return list(dict.fromkeys(name.partition(".")[0] for name in under))
 
 
 def read(source: Path) -> Published:
     """Read a checkpoint; FamilyError where it is none, or would run code."""
+    folder = source if source.is_dir() else source.parent
+    settings, attributes = read_settings(folder), read_json(folder / ATTRIBUTES_FILE)
+    if source.is_dir() and isinstance(settings.get(FILES), Mapping):
+        return Published(read_modules(folder, settings[FILES]), settings, attributes, folder)
     files = weights_files(source)
-    folder = files[0].parent
     tensors = {name: tensor for file in files for name, tensor in read_tensors(file).items()}
-    return Published(tensors, read_json(folder / CONFIG_FILE), read_json(folder / ATTRIBUTES_FILE))
+    return Published(tensors, settings, attributes, files[0])
+
+
+def read_modules(folder: Path, files: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Tensors of modules that are in files of their own, by the name of each file; of a file, its module alone."""
+    found: dict[str, Tensor] = {}
+    for module, name in files.items():
+        file = folder / Path(str(name)).name
+        if not file.is_file():
+            raise FamilyError(f"{CONFIG_FILE} names a file that is not there: {file.name}")
+        found |= {name: tensor for name, tensor in read_tensors(file).items() if name.startswith(f"{module}.")}
+    return found
 
 
 def weights_files(source: Path) -> list[Path]:
@@ -180,6 +229,8 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     for wrapper in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
+    if is_mapping(content):  # tensordict notes sizes and devices beside its tensors
+        content = {name: part for name, part in content.items() if not str(name).rpartition(".")[2].startswith("__")}
     if is_state_dict(content):
         return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
     modules = {str(key): part for key, part in content.items() if is_state_dict(part)} if is_mapping(content) else {}
@@ -200,6 +251,20 @@ def is_mapping(content: object) -> TypeGuard[Mapping[Any, Any]]:
 def is_state_dict(content: object) -> TypeGuard[Mapping[Any, Tensor]]:
     """Whether it is tensors by name."""
     return is_mapping(content) and all(isinstance(tensor, Tensor) for tensor in content.values())
+
+
+def read_settings(folder: Path) -> Mapping[str, Any]:
+    """A trainer's settings; empty where there are none."""
+    file = next((folder / name for name in SETTINGS_FILES if (folder / name).is_file()), folder / CONFIG_FILE)
+    if file.suffix != ".yaml":
+        return read_json(file)
+    try:
+        content = yaml.safe_load(file.read_text())
+    except yaml.YAMLError as error:
+        raise FamilyError(f"{file.name} is not plain YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise FamilyError(f"{file.name} is no YAML mapping")
+    return content
 
 
 def read_json(file: Path) -> Mapping[str, Any]:

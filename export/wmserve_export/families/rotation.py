@@ -41,18 +41,28 @@ class Rotation(nn.Module):
     def __init__(self, frames: int, side: int, head_dim: int) -> None:
         super().__init__()
         patch = torch.arange(frames * side * side)
-        places = (patch // side**2, patch % side**2 // side, patch % side)
-        width = 2 * (head_dim // 3 // 2)
-        rest = torch.zeros(len(patch), head_dim - 3 * width)
-        angles = torch.cat([*(turned(place, width) for place in places), rest], dim=1)
-        first_or_second = torch.tensor([-1.0, 1.0]).repeat(head_dim // 2)
-        self.register_buffer("cosines", pairs_apart(angles.cos()), persistent=False)
-        self.register_buffer("sines", pairs_apart(angles.sin() * first_or_second), persistent=False)
+        cosines, sines = turns((patch // side**2, patch % side**2 // side, patch % side), head_dim)
+        self.register_buffer("cosines", cosines, persistent=False)
+        self.register_buffer("sines", sines, persistent=False)
 
     def forward(self, heads: Tensor) -> Tensor:
         """Reordered queries or keys `[..., N, K]` of all `N` patches, turned."""
-        first, second = heads.chunk(2, dim=-1)
-        return heads * self.cosines + torch.cat([second, first], dim=-1) * self.sines
+        return rotated(heads, self.cosines, self.sines)
+
+
+def rotated(heads: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+    """Reordered queries or keys `[..., N, K]`, turned by what :func:`turns` made of their places."""
+    first, second = heads.chunk(2, dim=-1)
+    return heads * cosines + torch.cat([second, first], dim=-1) * sines
+
+
+def turns(places: tuple[Tensor, ...], head_dim: int) -> tuple[Tensor, Tensor]:
+    """Cosines and signed sines `[N, K]` of tokens in frames, rows and columns, each `[N]`."""
+    width = 2 * (head_dim // 3 // 2)
+    rest = torch.zeros(len(places[0]), head_dim - 3 * width)
+    angles = torch.cat([*(turned(place, width) for place in places), rest], dim=1)
+    first_or_second = torch.tensor([-1.0, 1.0]).repeat(head_dim // 2)
+    return pairs_apart(angles.cos()), pairs_apart(angles.sin() * first_or_second)
 
 
 def turned(place: Tensor, width: int) -> Tensor:

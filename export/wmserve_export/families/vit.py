@@ -33,7 +33,6 @@ class Layer(nn.Module):
         qkv = Affine.linear(weights, f"{name}.attn.qkv").after_norm(weights, f"{name}.norm1")
         width = len(qkv.bias) // 3
         query, key, value = (qkv.rows(part * width, (part + 1) * width) for part in range(3))
-        query = query * (width // heads) ** -0.5
         if rotated:
             query, key = halves(query, heads), halves(key, heads)
         self.qkv = stacked([query, key, value]).module()
@@ -47,10 +46,7 @@ class Layer(nn.Module):
         query, key, value = parts.permute(2, 0, 3, 1, 4).unbind()
         if rotation is not None:
             query, key = rotation(query), rotation(key)
-        scores = query @ key.transpose(-1, -2)
-        if key_bias is not None:
-            scores = scores + key_bias
-        mixed = torch.softmax(scores, dim=-1) @ value
+        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=key_bias)
         tokens = tokens + self.out(mixed.transpose(1, 2).flatten(2))
         return tokens + self.mlp_out(functional.gelu(self.mlp_in(normalise(tokens, self.eps))))
 
