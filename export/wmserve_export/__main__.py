@@ -3,11 +3,15 @@
     wmserve export CHECKPOINT                                    all in float32
     wmserve export CHECKPOINT --precision mixed                  plans of large worlds come sooner
     wmserve export CHECKPOINT --family lewm --world world.json   as its authors published it
+    wmserve export CHECKPOINT --target tensorrt-rtx              for NVIDIA GPUs (see wmserve_export.tensorrt)
     wmserve export CHECKPOINT --adapter my_world:load            a family of your own (see wmserve_export.families)
 
 In mixed precision ``plan`` scores all candidates in 8-bit integers and the best again in float32, so that plans are as
 good as in float32 and their costs are float32's. It pays where an engine's time goes into large products; small worlds
 gain nothing.
+
+TensorRT engines are built for certain GPUs and read by the version that built them. ``tensorrt`` is for NVIDIA's Triton
+and builds on the GPU that is to run them; ``tensorrt-rtx`` builds on any machine, and is not run by a server yet.
 """
 
 import argparse
@@ -16,18 +20,19 @@ import importlib
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import get_args
 
 from pydantic import ValidationError
-from wmserve.world import Precision
+from wmserve.world import Dtype, Precision, TargetName
 
 from wmserve_export.contract import ExportOptions
 from wmserve_export.export import export_world
 from wmserve_export.families import PUBLISHED, FamilyError, published
 from wmserve_export.families.published import read_facts
-from wmserve_export.gates import GateError
+from wmserve_export.gates import FEWEST_CANDIDATES, GateError
+from wmserve_export.tensorrt import BuildError
 
 GATE_FAILED, UNUSABLE = 1, 2
 
@@ -43,21 +48,37 @@ def main(argv: list[str] | None = None) -> int:
         plan_budget=options.plan_budget,
         precision=options.precision,
         rank_problems=options.rank_problems,
+        gate_candidates=options.gate_candidates,
+        target=options.target,
+        dtype=options.dtype,
+        compute_capabilities=tuple(options.compute_capability or ()),
+        max_batch=options.max_batch,
+        timing_cache=options.timing_cache,
     )
-    if chosen.rank_problems < 1:
-        print("cannot export: --rank-problems must be at least 1", file=sys.stderr)
-        return UNUSABLE
     try:
+        check(chosen)
         with checkpoint(options.checkpoint, options.family, options.world) as folder:
             report = export_world(folder, options.repository, chosen, options.adapter, show=not options.quiet)
     except GateError as error:
         print(f"refused, nothing was written: {error}", file=sys.stderr)
         return GATE_FAILED
-    except (FamilyError, ValidationError, OSError) as error:
+    except (FamilyError, BuildError, ValidationError, OSError) as error:
         print(f"cannot export: {error}", file=sys.stderr)
         return UNUSABLE
     print(json.dumps(report, indent=2))
     return 0
+
+
+def check(options: ExportOptions) -> None:
+    """FamilyError where options do not fit each other."""
+    if options.rank_problems < 1:
+        raise FamilyError("--rank-problems must be at least 1")
+    if options.max_batch < 1:
+        raise FamilyError("--max-batch must be at least 1")
+    if options.target == "cpu" and (options.dtype != "float32" or options.compute_capabilities):
+        raise FamilyError("--dtype and --compute-capability are TensorRT's; add --target tensorrt or tensorrt-rtx")
+    if options.target != "cpu" and options.precision == "mixed":
+        raise FamilyError("--precision mixed is for the target cpu; TensorRT has --dtype float16 and bfloat16")
 
 
 @contextlib.contextmanager
@@ -117,12 +138,57 @@ def parser() -> argparse.ArgumentParser:
     )
     add(
         "--rank-problems",
-        type=int,
+        type=at_least(1),
         default=defaults.rank_problems,
         help="random planning problems of the rank gate; large models take seconds for each (%(default)s)",
     )
+    add(
+        "--gate-candidates",
+        type=at_least(FEWEST_CANDIDATES),
+        default=defaults.gate_candidates,
+        help="candidates of the largest population that the gates try, a tenth of them elites; fewer for models that "
+        "take seconds for one (%(default)s)",
+    )
+    gpu = parser.add_argument_group("engines for NVIDIA GPUs")
+    gpu.add_argument(
+        "--target",
+        choices=get_args(TargetName),
+        default=defaults.target,
+        help="what to build for (default: %(default)s)",
+    )
+    gpu.add_argument(
+        "--dtype",
+        choices=get_args(Dtype),
+        default=defaults.dtype,
+        help="of products; the first ones of all inputs, norms and softmax stay float32 (default: %(default)s)",
+    )
+    gpu.add_argument(
+        "--compute-capability",
+        nargs="+",
+        metavar="X.Y",
+        help="GPUs to build for (default: tensorrt this machine's, tensorrt-rtx 8.6 8.9 12.0)",
+    )
+    gpu.add_argument(
+        "--max-batch",
+        type=int,
+        default=defaults.max_batch,
+        help="most calls that an encode or rollout engine takes at once; takes GPU memory (default: %(default)s)",
+    )
+    gpu.add_argument("--timing-cache", type=Path, metavar="DIR", help="kernels' times (default: ~/.cache/wmserve)")
     add("--quiet", action="store_true", help="show no progress")
     return parser
+
+
+def at_least(fewest: int) -> Callable[[str], int]:
+    """A whole number from there on."""
+
+    def number(text: str) -> int:
+        if int(text) < fewest:
+            raise argparse.ArgumentTypeError(f"must be at least {fewest}")
+        return int(text)
+
+    number.__name__ = "int"  # argparse names it when a text is none
+    return number
 
 
 if __name__ == "__main__":

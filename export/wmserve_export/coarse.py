@@ -17,21 +17,24 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from wmserve_export.onnx_graphs import without_traces
+from wmserve_export.external_data import ExternalData, has_external_data
+from wmserve_export.onnx_graphs import save
 
 SAMPLED = 8
 """Candidates whose mean is subtracted from all."""
 
 
-def coarse_engine(model: bytes) -> bytes:
-    """The engine in 8-bit integers, with the same inputs and outputs."""
-    with tempfile.TemporaryDirectory() as folder:
+def coarse_engine(exact: Path, file: Path, data: ExternalData) -> Path:
+    """Write the engine in 8-bit integers, with the same inputs and outputs, at `file` in the folder of `data`."""
+    with tempfile.TemporaryDirectory(dir=data.folder) as folder:
         simple, small = Path(folder) / "simple.onnx", Path(folder) / "small.onnx"
-        simplify(model, simple)
-        onnx.save(centred(onnx.load(simple)), simple)
+        external = simplify(exact, simple)
+        # Weights that lie outside stay there: only quantiser and runtime look at them.
+        onnx.save(centred(onnx.load(simple, load_external_data=False)), simple)
         with silent():
             quantize_dynamic(
                 simple,
@@ -42,20 +45,34 @@ def coarse_engine(model: bytes) -> bytes:
                 # All eight bits. Processors without VNNI cut sums of two products off at 16 bits, which the largest
                 # weights and differences together can exceed: coarser still, but what counts is scored exactly.
                 reduce_range=False,
+                use_external_data_format=external,
             )
-        coarse = without_traces(onnx.load(small), f"{onnx.load_from_string(model).graph.name}_coarse")
+        coarse = moved(small, data) if external else onnx.load(small)
     drop_unused_domains(coarse)
-    onnx.checker.check_model(coarse, full_check=True)
-    return coarse.SerializeToString(deterministic=True)
+    return save(coarse, f"{onnx.load(exact, load_external_data=False).graph.name}_coarse", file)
 
 
-def simplify(model: bytes, file: Path) -> None:
-    """Fold constants: what the quantiser takes for weights are constants, and the exporter leaves them transposed."""
+def moved(file: Path, data: ExternalData) -> onnx.ModelProto:
+    """A large engine, whose weights are taken to `data` if they still are so in 8 bits."""
+    model = ir.load(file)
+    data.take(model)
+    return ir.to_proto(model)
+
+
+def simplify(exact: Path, file: Path) -> bool:
+    """Fold constants: what the quantiser takes for weights are constants, and the exporter leaves them transposed.
+
+    Whether the weights lie outside the file, as those of large engines do.
+    """
+    external = has_external_data(exact)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(file)
     options.log_severity_level = 3
-    onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    if external:
+        options.add_session_config_entry("session.optimized_model_external_initializers_file_name", f"{file.stem}.data")
+    onnxruntime.InferenceSession(exact, options, providers=["CPUExecutionProvider"])
+    return external
 
 
 def centred(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -117,7 +134,7 @@ def drop_unused_domains(model: onnx.ModelProto) -> None:
 
 def has_batched_products(file: Path) -> bool:
     """Whether a weight has more than two axes, as those of an ensemble: such have one scale in ONNX Runtime."""
-    graph = onnx.load(file).graph
+    graph = onnx.load(file, load_external_data=False).graph
     weights = {node.input[1] for node in graph.node if node.op_type == "MatMul"}
     return any(len(tensor.dims) > 2 for tensor in graph.initializer if tensor.name in weights)
 

@@ -1,17 +1,19 @@
 """Puts a world's contract together: what its checkpoint knows, what its exporter chose, and digests of both."""
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from wmserve.world import Digests, ObservationSpec, Precision, World
+from wmserve.world import Digests, Dtype, ObservationSpec, Precision, Target, TargetName, World
 
-from wmserve_export.engines import search_members
+from wmserve_export.engines import CPU, search_members
 from wmserve_export.examples import EXAMPLES_FILE
+from wmserve_export.external_data import progress
 from wmserve_export.families import CONFIG_FILE, Encoder, FamilyConfig, verbs
 
 WEIGHTS = ("*.safetensors", "*.npz", "*.pt", "*.pth")
+PART = 16 << 20
+"""Bytes of a file that are read at a time."""
 DEFAULT_HORIZONS = (1, 2)
 """Model steps of a world that predicts and does not plan."""
 
@@ -32,6 +34,18 @@ class ExportOptions:
     """Of the verb ``plan``; ``mixed`` scores all candidates in 8-bit integers and the best again in float32."""
     rank_problems: int = 200
     """Random planning problems that the rank gate tries, at least 1."""
+    gate_candidates: int = 300
+    """Candidates of the largest population that the gates try, at least `FEWEST_CANDIDATES`; fewer for huge models."""
+    target: TargetName = "cpu"
+    """What to build engines for; the fields below are for TensorRT's."""
+    dtype: Dtype = "float32"
+    """Of products."""
+    compute_capabilities: tuple[str, ...] = ()
+    """GPUs to build for, such as `8.9`; empty takes the default of the target."""
+    max_batch: int = 8
+    """Most calls that an engine takes at once, for encode and rollout: memory is reserved for so many."""
+    timing_cache: Path | None = None
+    """Folder for the times of kernels; None takes ``~/.cache/wmserve``."""
 
 
 def engine_horizons(config: FamilyConfig, options: ExportOptions) -> tuple[int, ...]:
@@ -42,7 +56,7 @@ def engine_horizons(config: FamilyConfig, options: ExportOptions) -> tuple[int, 
     return tuple(sorted(set(options.horizons or planned or DEFAULT_HORIZONS)))
 
 
-def build(family: Encoder, options: ExportOptions, digests: Digests) -> World:
+def build(family: Encoder, options: ExportOptions, digests: Digests, target: Target = CPU) -> World:
     """The contract; pydantic's ValidationError where a part does not fit."""
     config = family.config
     horizons = engine_horizons(config, options)
@@ -72,6 +86,7 @@ def build(family: Encoder, options: ExportOptions, digests: Digests) -> World:
         goal_metric=config.goal_metric,
         planner=config.planner,
         plan_precision=options.precision,
+        target=target,
         digests=digests,
     )
 
@@ -81,15 +96,20 @@ def digest(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
-def checkpoint_digest(checkpoint: Path) -> str:
+def file_digest(file: Path, show: bool = False) -> str:
+    """The same of a file, which may be larger than memory."""
+    found, size = hashlib.sha256(), file.stat().st_size
+    with file.open("rb") as content, progress(f"hashing {file.name}", size, show) as bar:
+        while part := content.read(PART):
+            found.update(part)
+            bar.update(len(part))
+    return f"sha256:{found.hexdigest()}"
+
+
+def checkpoint_digest(checkpoint: Path, show: bool = False) -> str:
     """Digest of the weights and of the configuration, if there is one, that gives them meaning."""
     if checkpoint.is_file():
-        return digest(checkpoint.read_bytes())
+        return file_digest(checkpoint, show)
     weights = sorted(file for suffix in WEIGHTS for file in checkpoint.glob(suffix) if file.name != EXAMPLES_FILE)
     files = [*checkpoint.glob(CONFIG_FILE), *weights]
-    return digest("".join(f"{digest(file.read_bytes())}  {file.name}\n" for file in files).encode())
-
-
-def digests(checkpoint: Path, files: Mapping[str, bytes]) -> Digests:
-    """Digests of a checkpoint and of engine files by key."""
-    return Digests(checkpoint=checkpoint_digest(checkpoint), engines={key: digest(f) for key, f in files.items()})
+    return digest("".join(f"{file_digest(file, show)}  {file.name}\n" for file in files).encode())

@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def inside(options: argparse.Namespace) -> int:
         return UNUSABLE
     options.out.mkdir(parents=True, exist_ok=True)
     save_file(tensors, options.out / WEIGHTS_FILE)
-    (options.out / ATTRIBUTES_FILE).write_text(json.dumps(attributes, indent=1, sort_keys=True) + "\n")
+    (options.out / ATTRIBUTES_FILE).write_text(json.dumps(attributes, indent=1) + "\n")
     print(f"{len(tensors)} tensors and {len(attributes)} numbers written to {options.out.name}")
     return 0
 
@@ -100,8 +101,12 @@ def numbers(module: nn.Module) -> dict[str, int | float]:
     """Numbers that modules and their configurations carry, by dotted names."""
     found: dict[str, int | float] = {}
     for path, part in module.named_modules():
-        configuration = getattr(part, "config", None)
-        carried = {**vars(part), **{f"config.{name}": value for name, value in fields(configuration).items()}}
+        configuration = fields(getattr(part, "config", None))
+        carried = {
+            **vars(part),
+            **{f"config.{name}": value for name, value in configuration.items()},
+            **{f"cfg.{name}": value for name, value in flat(getattr(part, "cfg", None))},
+        }
         for name, value in carried.items():
             if isinstance(value, int | float) and not isinstance(value, bool) and not name.startswith("_"):
                 found[f"{path}.{name}" if path else name] = value
@@ -111,6 +116,18 @@ def numbers(module: nn.Module) -> dict[str, int | float]:
 def fields(configuration: object) -> dict[str, Any]:
     """What a configuration object, such as Hugging Face's, holds."""
     return vars(configuration) if hasattr(configuration, "__dict__") else {}
+
+
+def flat(settings: object) -> Iterator[tuple[str, Any]]:
+    """What nested settings, such as Hydra's, hold, by dotted names."""
+    if not isinstance(settings, Mapping):
+        return
+    for name in settings:
+        value = settings.get(name)
+        if isinstance(value, Mapping):
+            yield from ((f"{name}.{inner}", found) for inner, found in flat(value))
+        else:
+            yield str(name), value
 
 
 def parser() -> argparse.ArgumentParser:

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from wmserve.world import Precision, Verb
+from wmserve.world import Precision, Target, Verb
 
 from wmserve_export.families import FamilyConfig
 
 Kind = Literal["exact", "coarse", "judge"]
 """``coarse``: products in 8-bit integers. ``judge``: what a plan is judged by, with members that no search has seen."""
+CPU = Target()
 Axes = tuple[str | int, ...]
 """Axes of a tensor: a free one is a letter, a fixed one its size."""
 
@@ -29,15 +30,24 @@ class Engine:
     kind: Kind = "exact"
 
     @property
-    def file(self) -> str:
-        """Name in the version folder; the engine runner finds the horizon in it."""
+    def stem(self) -> str:
+        """Name of its files; the engine runner finds the horizon in it."""
         kind = "" if self.kind == "exact" else f"_{self.kind}"
-        return "engine.onnx" if self.horizon is None else f"horizon_{self.horizon}{kind}.onnx"
+        return "engine" if self.horizon is None else f"horizon_{self.horizon}{kind}"
+
+    @property
+    def file(self) -> str:
+        """Name of its ONNX file in the version folder."""
+        return f"{self.stem}.onnx"
 
     @property
     def key(self) -> str:
+        """Its key among the contract's digests, where engines are ONNX files."""
+        return self.key_of(CPU)
+
+    def key_of(self, target: Target) -> str:
         """Its key among the contract's digests."""
-        return f"{self.verb}/{self.file}"
+        return f"{self.verb}/{self.stem}.{target.suffix}"
 
     @property
     def graph(self) -> str:

@@ -1,8 +1,9 @@
 """What the gates try a world on.
 
 A checkpoint may bring ``examples.npz`` with ``observations`` `[M, h, w, 3]` uint8: frames from the world's own
-camera. Contexts and goals are then their latents. Without them latents are drawn standard normal, which is what
-families trained towards an isotropic Gaussian (SIGReg) have; others should bring examples.
+camera, and ``proprioception`` `[M, Q]` float32 at them, where the world knows that. Contexts and goals are then their
+latents. Without them latents are drawn standard normal, which is what families trained towards an isotropic Gaussian
+(SIGReg) have; others should bring examples.
 """
 
 from collections.abc import Mapping
@@ -36,9 +37,11 @@ class Examples:
         if not file.is_file():
             return NO_EXAMPLES
         with np.load(file, allow_pickle=False) as arrays:
-            frames = torch.from_numpy(arrays["observations"])
+            names = ("observations", "proprioception") if family.config.proprioception else ("observations",)
+            observed = [torch.from_numpy(arrays[name]) for name in names]
         with torch.inference_mode():
-            return cls(frames, family.encode(frames.unsqueeze(1))[0][:, 0].clone())
+            latents, _ = family.encode(*(tensor.unsqueeze(1) for tensor in observed))
+            return cls(observed[0], latents[:, 0].clone())
 
     def latents_like(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         """Draw latents of a shape `[..., D]`."""

@@ -1,4 +1,4 @@
-"""The way of a world: load -> trace -> (make coarse ->) parity -> rank -> write."""
+"""The way of a world: load -> trace -> (make coarse ->) parity -> rank -> (build for TensorRT ->) write."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -7,14 +7,17 @@ from pathlib import Path
 import onnxruntime
 import torch
 from tqdm import tqdm
-from wmserve.world import Precision, World
+from wmserve.world import Digests, Precision, Target, World
 
-from wmserve_export import contract, families, gates, repository
+from wmserve_export import contract, families, gates, repository, tensorrt
 from wmserve_export.coarse import coarse_engine
 from wmserve_export.contract import ExportOptions
 from wmserve_export.engines import Engine, engines
 from wmserve_export.examples import Examples
+from wmserve_export.external_data import ExternalData, has_external_data
 from wmserve_export.onnx_graphs import export_engine
+from wmserve_export.tensorrt import half
+from wmserve_export.triton_models import data_files
 
 
 def export_world(
@@ -22,37 +25,64 @@ def export_world(
 ) -> dict[str, object]:
     """Export a checkpoint into the repository at `place` and return the report.
 
-    FamilyError when it cannot be loaded, GateError when a gate refuses it; then nothing is written.
+    FamilyError when it cannot be loaded, GateError when a gate refuses it, BuildError when TensorRT does; then
+    nothing is written.
     """
     family = families.load(checkpoint, adapter)
-    wanted = engines(families.verbs(family), contract.engine_horizons(family.config, options), options.precision)
+    known = Digests(checkpoint=contract.checkpoint_digest(checkpoint, show), engines={})
     # Before the work: a contract that does not fit is known at once.
-    contract.build(family, options, contract.digests(checkpoint, {}))
-    files: dict[Engine, bytes] = {}
-    for engine in tqdm(wanted, "tracing engines", disable=not show):
-        files[engine] = (
-            coarse_engine(files[engine.beside("exact")]) if engine.kind == "coarse" else export_engine(family, engine)
-        )
-    world = contract.build(
-        family, options, contract.digests(checkpoint, {engine.key: file for engine, file in files.items()})
-    )
-    figures = try_gates(family, files, Examples.load(checkpoint, family), options.rank_problems, show)
-    report = {**as_report(world, files), **figures}
-    repository.write(place, world, family.config, files, report)
+    target = tensorrt.target(options)
+    draft = contract.build(family, options, known, target)
+    with repository.staging(place) as staged:
+        files = write_engines(family, draft, staged / "onnx", show)
+        figures = try_gates(family, files, Examples.load(checkpoint, family), options, show)
+        if target.name != "cpu":
+            files = tensorrt.build_engines(family.config, draft, files, staged / "built", options, show)
+        everything = keyed(target, files)
+        engine_digests = {key: contract.file_digest(file, show) for key, file in everything.items()}
+        world = contract.build(family, options, known.model_copy(update={"engines": engine_digests}), target)
+        report = {**as_report(world, everything), **figures}
+        repository.write(staged, place, world, family.config, files, report, options.max_batch)
     return report
 
 
+def write_engines(family: families.Encoder, world: World, place: Path, show: bool) -> dict[Engine, Path]:
+    """Write all engines of a world as ONNX files, in a folder of `place` for each verb."""
+    folders: dict[str, ExternalData] = {}
+    for verb in world.verbs:
+        (place / verb).mkdir(parents=True)
+        folders[verb] = ExternalData(place / verb, show)
+    files: dict[Engine, Path] = {}
+    wanted = engines(world.verbs, world.engine_horizons, world.plan_precision)
+    for engine in tqdm(wanted, "tracing engines", disable=not show):
+        data = folders[engine.verb]
+        files[engine] = (
+            coarse_engine(files[engine.beside("exact")], data.folder / engine.file, data)
+            if engine.kind == "coarse"
+            else export_engine(family, engine, data)
+        )
+    return files
+
+
+def keyed(target: Target, files: Mapping[Engine, Path]) -> dict[str, Path]:
+    """Engines and the files of weights beside them, by their keys in a contract."""
+    data = {f"{verb}/{file.name}": file for verb, file in data_files(files).items()}
+    return {engine.key_of(target): file for engine, file in files.items()} | data
+
+
 def try_gates(
-    family: families.Encoder, files: Mapping[Engine, bytes], examples: Examples, rank_problems: int, show: bool
+    family: families.Encoder, files: Mapping[Engine, Path], examples: Examples, options: ExportOptions, show: bool
 ) -> dict[str, object]:
-    """Figures of both gates; GateError from the first that refuses."""
-    with one_thread():
-        parity = gates.parity(family, files, examples)
+    """Figures of both gates; GateError from the first that refuses. Halves are tried by their values."""
+    files = {engine: half.rounded(file, options.dtype) for engine, file in files.items()}
+    large = any(map(has_external_data, files.values()))
+    with contextlib.nullcontext() if large else one_thread():
+        parity = gates.parity(family, files, examples, options.dtype, options.gate_candidates, show)
         parity.check()
         rank: Mapping[Precision, gates.Rank] = {}
         if "plan" in families.verbs(family):
-            problems = tqdm(range(rank_problems), "rank gate", disable=not show)
-            rank = gates.rank(family, files, examples, problems)
+            problems = tqdm(range(options.rank_problems), "rank gate", disable=not show)
+            rank = gates.rank(family, files, examples, problems, options.dtype, options.gate_candidates)
         for agreement in rank.values():
             agreement.check()
     return gates.as_report(parity, rank)
@@ -69,11 +99,12 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def as_report(world: World, files: Mapping[Engine, bytes]) -> dict[str, object]:
+def as_report(world: World, files: Mapping[str, Path]) -> dict[str, object]:
     """What was exported, and with what."""
     return {
         "world": world.name,
+        "target": world.target.model_dump(),
         "digests": world.digests.model_dump(),
-        "bytes": {engine.key: len(file) for engine, file in files.items()},
+        "bytes": {key: file.stat().st_size for key, file in files.items()},
         "versions": {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__},
     }

@@ -10,7 +10,7 @@ Features are for the score of a calibration and leave no server.
 Latents of candidates stay inside ``plan``, the cost engine: what leaves it is what a planner adds up. It asks a part of
 the ensemble only. ``judge`` asks all, and its goal distance is that of the others: a search finds where its own members
 err in its favour, and those know nothing of that. A world without readouts has no such output, one that needs no goal
-no such input.
+no such input. Bytes become float32 before anything else: TensorRT reads them only to cast them.
 """
 
 from collections.abc import Mapping
@@ -39,8 +39,8 @@ class EncodeGraph(Graph):
 
     def forward(self, observations: Tensor | None = None, proprioception: Tensor | None = None) -> tuple[Tensor, ...]:
         """Frames `[B, T, h, w, 3]` uint8, `[B, T, Q]` -> latents `[B, L, D]`, features `[B, L, F]`, `[B, L, R]`."""
-        observed = [tensor for tensor in (observations, proprioception) if tensor is not None]
-        latents, features = self.family.encode(*observed)
+        given = [tensor.to(torch.float32) for tensor in (observations, proprioception) if tensor is not None]
+        latents, features = self.family.encode(*given)
         return latents, features, *self.readouts(latents)
 
 
@@ -51,7 +51,7 @@ class FillGraph(Graph):
 
     def forward(self, observations: Tensor, hidden: Tensor) -> tuple[Tensor, ...]:
         """Frames `[B, T, h, w, 3]` uint8, `[B, L, P]` uint8 -> latents `[B, L, D]`, surprise `[B, L, P]`."""
-        return self.family.fill(observations, hidden)
+        return self.family.fill(observations.to(torch.float32), hidden.to(torch.float32))
 
 
 class ActionGraph(Graph):

@@ -1,20 +1,29 @@
 """Turns the graphs of a world into ONNX files: free batch, candidates and image size; one file per horizon.
 
+Weights of large engines lie beside them (:mod:`wmserve_export.external_data`).
+
 The files say nothing of the machine that made them (torch leaves stack traces in a graph's metadata), and the same
-checkpoint gives the same bytes.
+checkpoint gives the same bytes. Nodes are called by the module that they come from, so that a profile can be read.
+
+No other simplifier has a pass over them: onnxslim and onnxsim take a few nodes of these graphs away, and no time.
 """
 
+import ast
 import warnings
+from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import onnx
+import onnx_ir as ir
 import torch
 from torch import nn
 from torch.export import Dim
 
 from wmserve_export.engines import Engine, input_axes, output_axes
 from wmserve_export.examples import NO_EXAMPLES
+from wmserve_export.external_data import ExternalData
 from wmserve_export.families import Encoder
 from wmserve_export.graphs import GRAPHS
 
@@ -31,14 +40,16 @@ def graph(family: Encoder, engine: Engine) -> nn.Module:
     return GRAPHS[engine.graph](family).eval()
 
 
-def export_engine(family: Encoder, engine: Engine) -> bytes:
-    """Trace one engine to ONNX and check it."""
+def export_engine(family: Encoder, engine: Engine, data: ExternalData) -> Path:
+    """Trace one engine to ONNX, in the folder of `data`, and check it."""
     tensors = input_axes(family.config, engine.graph, engine.horizon)
     inputs = NO_EXAMPLES.inputs(family.config, engine, SAMPLE, torch.Generator().manual_seed(0))
     dims = {axis: Dim(axis, min=1) for axes in tensors.values() for axis in axes if isinstance(axis, str)}
     dynamic = {n: {i: dims[a] for i, a in enumerate(axes) if isinstance(a, str)} for n, axes in tensors.items()}
     outputs = list(output_axes(family.config, engine.graph, engine.horizon))
-    return traced(graph(family, engine), inputs, outputs, dynamic, f"{family.config.name}_{engine.key}")
+    model = trace(graph(family, engine), inputs, outputs, dynamic)
+    data.take(model)
+    return save(ir.to_proto(model), f"{family.config.name}_{engine.key}", data.folder / engine.file)
 
 
 def traced(
@@ -48,7 +59,19 @@ def traced(
     dynamic: Mapping[str, Mapping[int, Any]],
     name: str,
 ) -> bytes:
-    """Trace a module with example inputs by name, whose axes in `dynamic` are free, and check what comes out."""
+    """A small module as an ONNX file, checked; see :func:`trace`."""
+    content = serialized(ir.to_proto(trace(module, inputs, outputs, dynamic)), name)
+    onnx.checker.check_model(content, full_check=True)
+    return content
+
+
+def trace(
+    module: nn.Module,
+    inputs: Mapping[str, torch.Tensor],
+    outputs: list[str],
+    dynamic: Mapping[str, Mapping[int, Any]],
+) -> ir.Model:
+    """Trace a module with example inputs by name, whose axes in `dynamic` are free; weights stay where they are."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's exporter warns of its own internals
         program = torch.onnx.export(
@@ -64,9 +87,37 @@ def traced(
             verbose=False,
         )
     assert program is not None
-    model = without_traces(program.model_proto, name)
-    onnx.checker.check_model(model, full_check=True)
-    return model.SerializeToString(deterministic=True)
+    return with_readable_names(program.model)
+
+
+def save(model: onnx.ModelProto, name: str, file: Path) -> Path:
+    """Write an engine, whose weights may lie in a data file beside it, and check it."""
+    file.write_bytes(serialized(model, name))
+    onnx.checker.check_model(file, full_check=True)
+    return file
+
+
+def serialized(model: onnx.ModelProto, name: str) -> bytes:
+    """The bytes of an engine's file, always the same."""
+    return without_traces(model, name).SerializeToString(deterministic=True)
+
+
+def with_readable_names(model: ir.Model) -> ir.Model:
+    """Call nodes as `predictor.blocks.3.out/MatMul`; from the second of a name on, a number follows."""
+    seen = Counter[str]()
+    for node in model.graph:
+        scope = module_path(node)
+        name = f"{scope}/{node.op_type}" if scope else node.op_type
+        seen[name] += 1
+        node.name = name if seen[name] == 1 else f"{name}_{seen[name]}"
+    return model
+
+
+def module_path(node: ir.Node) -> str:
+    """Path of the innermost module that a node comes from, as the exporter notes it; empty for the graph itself."""
+    scopes = ast.literal_eval(node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]"))[:-1]  # last: the operation
+    known = [scope for scope in scopes if isinstance(scope, str) and not scope.startswith("_")]
+    return known[-1].removeprefix("family").removeprefix(".") if known else ""
 
 
 def without_traces(model: onnx.ModelProto, name: str) -> onnx.ModelProto:

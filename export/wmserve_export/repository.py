@@ -6,31 +6,40 @@
      `- <world>_plan/     config.pbtxt   1/horizon_5.onnx   1/horizon_10.onnx
 
 ``<world>_plan`` also has 1/horizon_5_judge.onnx and so on, and where plans are of mixed precision
-1/horizon_5_coarse.onnx.
+1/horizon_5_coarse.onnx. A verb whose engines are large also has a 1/weights.data (:mod:`wmserve_export.external_data`).
+
+For TensorRT (target ``tensorrt``) each engine is a Triton model of its own, which a verb's model calls inside Triton:
+
+    repository/
+     |- <world>_encode/           config.pbtxt             search, scores, choice of the engine: on a CPU
+     |- <world>_encode_engine/    config.pbtxt  1/engine.plan
+     |- <world>_plan/             config.pbtxt
+     |- <world>_plan_horizon_5/   config.pbtxt  1/horizon_5.plan
+     ...
 
 A calibrated world also has an ood_<digest>.onnx beside its encoder, and an error_<digest>.onnx and a
 distance_<digest>.onnx beside its rollouts and its plans.
 
-A world is three folders and there is no renaming of three at once. A server that looks in between sees engines of two
-contracts, and serves none of them until the last one is in place.
+A world is several folders and there is no renaming of several at once. A server that looks in between sees engines of
+two contracts, and serves none of them until the last one is in place.
 """
 
+import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as triton
 from wmserve.world import CONTRACT_PARAMETER, Calibration, World
 
-from wmserve_export.engines import Axes, Engine, input_axes, output_axes
+from wmserve_export import triton_models
+from wmserve_export.engines import Engine
 from wmserve_export.families import FamilyConfig
+from wmserve_export.triton_models import PLACEHOLDER, VERSION, TritonModel
 
-BACKEND = "wmserve_onnx"
-VERSION = "1"
-MAX_BATCH = 64
 CONFIG_FILE = "config.pbtxt"
 SCORES = {"encode": ("ood",), "rollout": ("error", "distance")}
 """What the score engines of a calibration answer, by the verb whose engine they lie beside."""
@@ -39,23 +48,62 @@ REPORT_FILE = "export_report.json"
 """In the folder of ``encode``: Triton reads no files there but those it knows."""
 
 
-def write(
-    repository: Path, world: World, config: FamilyConfig, files: Mapping[Engine, bytes], report: Mapping[str, object]
-) -> None:
-    """Write `files`, the contract and the export's report; what the world had there before is replaced."""
-    repository.mkdir(parents=True, exist_ok=True)
+@contextlib.contextmanager
+def staging(repository: Path) -> Iterator[Path]:
+    """A folder to put a world together in; it is gone afterwards, with what is still there."""
     with tempfile.TemporaryDirectory(prefix=".wmserve_export_", dir=staging_place(repository)) as scratch:
-        for verb in world.verbs:
-            version = Path(scratch) / world.engine(verb) / VERSION
-            version.mkdir(parents=True)
-            (version.parent / CONFIG_FILE).write_text(config_text(world, config, verb))
-            for engine, content in files.items():
-                if engine.verb == verb:
-                    (version / engine.file).write_bytes(content)
-        report_file = Path(scratch) / world.engine("encode") / REPORT_FILE
-        report_file.write_text(json.dumps(report, indent=2) + "\n")
-        for verb in world.verbs:
-            replace(Path(scratch) / world.engine(verb), repository / world.engine(verb))
+        yield Path(scratch)
+
+
+def write(
+    staged: Path,
+    repository: Path,
+    world: World,
+    config: FamilyConfig,
+    files: Mapping[Engine, Path],
+    report: Mapping[str, object],
+    max_batch: int = triton_models.MAX_BATCH,
+) -> None:
+    """Move staged `files` into the repository, with their contract and the report of the export.
+
+    What the world had there before is replaced. TensorRT's engines take at most `max_batch` calls at once.
+    """
+    put(staged, repository, triton_models.models(world, config, files, max_batch), world, report)
+
+
+def put(
+    staged: Path, repository: Path, models: Iterable[TritonModel], world: World, report: Mapping[str, object]
+) -> None:
+    """Put Triton models, whose files are staged, in the place of all that a world had in a repository."""
+    made, gone = staged / "models", staged / "gone"
+    for model in models:
+        version = version_folder(made, model.name)
+        version.mkdir(parents=True)
+        (version.parent / CONFIG_FILE).write_text(text_format.MessageToString(model.config))
+        for file in model.files:
+            file.rename(version / file.name)
+        if not model.files:
+            (version / PLACEHOLDER).touch()
+    (made / world.engine("encode") / REPORT_FILE).write_text(json.dumps(report, indent=2) + "\n")
+    repository.mkdir(parents=True, exist_ok=True)
+    gone.mkdir()
+    new = [folder.name for folder in made.iterdir()]
+    old = [name for name in folders_of(repository, world.name) if name not in new]
+    for name in new:
+        replace(made / name, repository / name)
+    for name in old:  # such as engines of another target
+        (repository / name).rename(gone / name)
+
+
+def folders_of(repository: Path, name: str) -> list[str]:
+    """Models in a repository that carry the contract of a world."""
+    found = []
+    for file in repository.glob(f"*/{CONFIG_FILE}"):
+        config = text_format.Parse(file.read_text(), triton.ModelConfig(), allow_unknown_field=True)
+        contract = config.parameters[CONTRACT_PARAMETER].string_value
+        if contract and json.loads(contract).get("name") == name:
+            found.append(file.parent.name)
+    return found
 
 
 def staging_place(repository: Path) -> Path:
@@ -63,9 +111,17 @@ def staging_place(repository: Path) -> Path:
 
     In it, if it is a mount of its own.
     """
-    beside = repository.resolve().parent
+    repository = repository.resolve()
+    if not repository.exists():
+        return next(parent for parent in repository.parents if parent.exists())
+    beside = repository.parent
     fits = beside.stat().st_dev == repository.stat().st_dev and os.access(beside, os.W_OK)
     return beside if fits else repository
+
+
+def version_folder(place: Path, model: str) -> Path:
+    """Where the engines of a Triton model lie, in a repository."""
+    return place / model / VERSION
 
 
 def replace(made: Path, place: Path) -> None:
@@ -88,12 +144,12 @@ def calibrate(repository: Path, world: World, calibration: Calibration, files: M
     """Put score engines beside a world's own, and the calibration into its contract; an earlier one is replaced."""
     for key, content in files.items():
         verb, _, name = key.partition("/")
-        replace_file(repository / world.engine(verb) / VERSION / name, content)
+        replace_file(version_folder(repository, world.engine(verb)) / name, content)
     write_contract(repository, world.model_copy(update={"calibration": calibration}))
     if world.calibration is not None:  # only now does nothing speak of the old ones any more
         for key in world.calibration.files.keys() - files.keys():
             verb, _, name = key.partition("/")
-            (repository / world.engine(verb) / VERSION / name).unlink(missing_ok=True)
+            (version_folder(repository, world.engine(verb)) / name).unlink(missing_ok=True)
 
 
 def write_contract(repository: Path, world: World) -> None:
@@ -119,48 +175,3 @@ def replace_file(file: Path, content: bytes) -> None:
     new = file.with_name(f".{file.name}.new")
     new.write_bytes(content)
     new.replace(file)
-
-
-def config_text(world: World, config: FamilyConfig, verb: str) -> str:
-    """``config.pbtxt`` of one verb: tensors, batching without bounds (they are the gateway's), contract."""
-    model = triton.ModelConfig(name=world.engine(verb), backend=BACKEND, max_batch_size=MAX_BATCH)
-    for name, axes in model_inputs(config, verb).items():
-        model.input.add(name=name, data_type=kind(name), dims=dims(axes))
-    for name, axes in model_outputs(config, verb).items():
-        model.output.add(name=name, data_type=kind(name), dims=dims(axes))
-    model.dynamic_batching.SetInParent()
-    model.instance_group.add(count=1, kind=triton.ModelInstanceGroup.KIND_CPU)
-    model.parameters[CONTRACT_PARAMETER].string_value = world.model_dump_json()
-    return text_format.MessageToString(model)
-
-
-def model_inputs(config: FamilyConfig, verb: str) -> Mapping[str, Axes]:
-    """Inputs of a Triton model: its engine's, but a plan brings a search, which makes the actions there."""
-    axes = dict(input_axes(config, graph_of(config, verb), horizon=None))
-    if verb == "plan":
-        del axes["actions"]
-        axes["search"] = ("B", "bytes")
-    return axes
-
-
-def model_outputs(config: FamilyConfig, verb: str) -> Mapping[str, Axes]:
-    """Outputs of a Triton model: its engine's, but a plan answers how far its search came, and features stay here."""
-    if verb == "plan":
-        return {"search": ("B", "bytes")}
-    answered = output_axes(config, graph_of(config, verb), horizon=None)
-    return {name: axes for name, axes in answered.items() if name != "features"}
-
-
-def graph_of(config: FamilyConfig, verb: str) -> str:
-    """Which graph answers a verb: a rollout without actions is another one."""
-    return "fill" if verb == "rollout" and not config.action.axes else verb
-
-
-def kind(tensor: str) -> "triton.DataType.ValueType":
-    """Type of a model's tensor."""
-    return triton.DataType.TYPE_UINT8 if tensor in ("observations", "search", "hidden") else triton.DataType.TYPE_FP32
-
-
-def dims(axes: Axes) -> list[int]:
-    """Axes as Triton writes them: without the batch axis, -1 for a free one."""
-    return [-1 if isinstance(axis, str) else axis for axis in axes[1:]]

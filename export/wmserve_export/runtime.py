@@ -4,11 +4,14 @@ Its settings are those of ``wmserve_server/triton_backends/wmserve_onnx/model.py
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 from torch import Tensor
+
+from wmserve_export.external_data import has_external_data
 
 Floats = NDArray[np.float32]
 
@@ -16,12 +19,15 @@ Floats = NDArray[np.float32]
 class Runner:
     """One engine, ready to be called."""
 
-    def __init__(self, model: bytes) -> None:
+    def __init__(self, file: Path) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        if has_external_data(file):
+            options.add_session_config_entry("session.disable_prepacking", "1")  # weights are used where they lie
+            options.intra_op_num_threads = 0  # all
+        self._session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def __call__(self, inputs: Mapping[str, Tensor]) -> dict[str, Floats]:

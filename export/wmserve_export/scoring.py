@@ -8,6 +8,7 @@ In mixed precision a server scores still more exactly where it is in doubt
 """
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 from torch import Tensor
@@ -19,20 +20,26 @@ from wmserve_export.runtime import Floats, Runner
 Scorer = Callable[[Mapping[str, Tensor]], Floats]
 """Costs `[S]` of the inputs of a plan engine, whose batch axis is 1."""
 
+CANDIDATES, ELITES = 300, 30
 RESCORED = 40
-"""Candidates that a server scores again of 300 with 30 elites; a test holds it to the server's rule."""
+"""Candidates that a server scores again of `CANDIDATES` with `ELITES`; a test holds it to the server's rule."""
 
 
-def scorers(files: Mapping[Engine, bytes], engine: Engine, metric: GoalMetric) -> dict[Precision, Scorer]:
+def share(count: int, candidates: int) -> int:
+    """As large a part of so many candidates as `count` is of `CANDIDATES`, rounded up."""
+    return -(-count * candidates // CANDIDATES)
+
+
+def scorers(files: Mapping[Engine, Path], engine: Engine, metric: GoalMetric) -> dict[Precision, Scorer]:
     """The ways in which these files can score: always float32, mixed where the plan engine has a coarse one."""
     exact = scorer(files[engine], metric)
     coarse = files.get(engine.beside("coarse"))
     return {"float32": exact} if coarse is None else {"float32": exact, "mixed": mixed(scorer(coarse, metric), exact)}
 
 
-def scorer(model: bytes, metric: GoalMetric) -> Scorer:
+def scorer(file: Path, metric: GoalMetric) -> Scorer:
     """Costs of one engine."""
-    run = Runner(model)
+    run = Runner(file)
     return lambda inputs: total(metric, run(inputs)["goal_distance"])
 
 
@@ -41,8 +48,8 @@ def mixed(coarse: Scorer, exact: Scorer) -> Scorer:
 
     def costs(inputs: Mapping[str, Tensor]) -> Floats:
         found = coarse(inputs)
-        order = np.argsort(found, kind="stable")
-        best, rest = order[:RESCORED], order[RESCORED:]
+        order, again = np.argsort(found, kind="stable"), share(RESCORED, len(found))
+        best, rest = order[:again], order[again:]
         found[best] = exact({**inputs, "actions": inputs["actions"][:, best]})
         found[rest] = np.maximum(found[rest], np.nextafter(found[best].max(), np.float32(np.inf)))
         return found

@@ -53,6 +53,8 @@ def calibrate_world(
     if count < FEWEST:
         raise CalibrationError(f"{count} trajectories are too few; at least {FEWEST}, better thousands")
     world = repository.read(place, name)
+    if world.target.name != "cpu":
+        raise CalibrationError(f"engines for {world.target.name} cannot be measured yet; export the world for cpu")
     engines, source = Engines(place, world), iter(trajectories)
     fitted = round(count * FIT_SHARE)
     with one_thread():

@@ -14,8 +14,9 @@ from wmserve.world import World
 
 from wmserve_export import repository
 from wmserve_export.calibration.trajectories import CalibrationError, Floats, Trajectory
-from wmserve_export.contract import digest
+from wmserve_export.contract import file_digest
 from wmserve_export.engines import Engine
+from wmserve_export.external_data import DATA_FILE
 from wmserve_export.runtime import Runner
 
 FIT_STRIDE = 3
@@ -56,12 +57,15 @@ class Measured:
         return torch.from_numpy(self.context), *(torch.from_numpy(array[:, None]) for array in rows)  # type: ignore[return-value]
 
 
-def verified(place: Path, world: World, engine: Engine) -> bytes:
-    """An engine's file, if it is the one in the contract."""
-    content = (place / world.engine(engine.verb) / repository.VERSION / engine.file).read_bytes()
-    if digest(content) != world.digests.engines[engine.key]:
-        raise CalibrationError(f"engine {engine.key} is not the one in the contract; export the world again")
-    return content
+def verified(place: Path, world: World, engine: Engine) -> Path:
+    """An engine's file, if it and its weights are those in the contract."""
+    folder = repository.version_folder(place, world.engine(engine.verb))
+    for name in (engine.file, DATA_FILE):
+        key = f"{engine.verb}/{name}"
+        known = world.digests.engines.get(key)
+        if known is not None and file_digest(folder / name) != known:
+            raise CalibrationError(f"engine {key} is not the one in the contract; export the world again")
+    return folder / engine.file
 
 
 class Engines:
