@@ -21,13 +21,14 @@ import torch
 from wmserve_export import families
 from wmserve_export.coarse import coarse_engine
 from wmserve_export.engines import Engine
+from wmserve_export.external_data import ExternalData
 from wmserve_export.onnx_graphs import export_engine, graph
 from wmserve_export.runtime import Runner
 from wmserve_server.planner import Cost, coarse_to_fine
 
 import loadtest.evaluation  # noqa: F401  # lets stable-worldmodel import torchvision
 from loadtest import lewm_checkpoint, lewm_reference
-from loadtest.bench_runtime import Run, machine, openvino, with_onnxruntime, with_openvino, with_torch
+from loadtest.bench_runtime import Run, exported, machine, openvino, with_onnxruntime, with_openvino, with_torch
 
 CANDIDATES, HORIZON = 300, 5
 ELITES = 30
@@ -47,7 +48,7 @@ def runs() -> dict[str, Run]:
     }
     reference, actions = lewm_reference.build(config, weights), lewm_reference.scored(config, tensors["actions"])
     inputs = {name: tensor.numpy() for name, tensor in tensors.items()}
-    model = export_engine(world, engine)
+    model = exported(world, engine)
 
     @torch.inference_mode()
     def ask_reference() -> object:
@@ -59,15 +60,19 @@ def runs() -> dict[str, Run]:
         "rewritten, torch": with_torch(graph(world, engine), inputs, 1),
         "rewritten, ONNX Runtime": with_onnxruntime(model, inputs, 1, spinning=False),
     }
-    found["rewritten, ONNX Runtime, mixed"] = with_mixed(model, tensors)
+    found["rewritten, ONNX Runtime, mixed"] = with_mixed(world, engine, tensors)
     if openvino is not None:
         for precision in ("f32", "bf16"):
             found[f"rewritten, OpenVINO {precision}"] = with_openvino(model, inputs, 1, precision)
     return found
 
 
-def with_mixed(model: bytes, tensors: Mapping[str, torch.Tensor]) -> Run:
+def with_mixed(world: families.Encoder, engine: Engine, tensors: Mapping[str, torch.Tensor]) -> Run:
     """Both engines, as a search asks them; what comes back is costs `[S]`."""
+    with tempfile.TemporaryDirectory() as folder:
+        data = ExternalData(Path(folder))
+        file = export_engine(world, engine, data)
+        exact, coarse = Runner(file), Runner(coarse_engine(file, data.folder / "coarse.onnx", data))
 
     def cost_of(runner: Runner) -> Cost:
         def cost(candidates: np.ndarray) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
@@ -76,7 +81,7 @@ def with_mixed(model: bytes, tensors: Mapping[str, torch.Tensor]) -> Run:
 
         return cost
 
-    cost = coarse_to_fine(cost_of(Runner(coarse_engine(model))), cost_of(Runner(model)), ELITES)
+    cost = coarse_to_fine(cost_of(coarse), cost_of(exact), ELITES)
     candidates = tensors["actions"][0].numpy()
     return lambda: cost(candidates)
 

@@ -13,6 +13,7 @@ import os
 import platform
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from wmserve_export import families
 from wmserve_export.contract import checkpoint_digest
 from wmserve_export.engines import Engine
 from wmserve_export.examples import NO_EXAMPLES
+from wmserve_export.external_data import ExternalData
 from wmserve_export.onnx_graphs import export_engine, graph
 
 try:
@@ -84,6 +86,12 @@ def with_torch(module: torch.nn.Module, inputs: Inputs, threads: int) -> Run:
     return run
 
 
+def exported(family: families.Encoder, engine: Engine) -> bytes:
+    """A small engine's file."""
+    with tempfile.TemporaryDirectory() as folder:
+        return export_engine(family, engine, ExternalData(Path(folder))).read_bytes()
+
+
 def measure(runs: Mapping[str, Run], rounds: int) -> dict[str, list[float]]:
     """Milliseconds of each runtime, the best of a few runs in each round."""
     times: dict[str, list[float]] = {name: [] for name in runs}
@@ -101,7 +109,7 @@ def measure(runs: Mapping[str, Run], rounds: int) -> dict[str, list[float]]:
 
 def table(family: families.Family, case: Case, threads: int, rounds: int) -> list[str]:
     """Rows of one case."""
-    model, module = export_engine(family, case.engine), graph(family, case.engine)
+    model, module = exported(family, case.engine), graph(family, case.engine)
     tensors = NO_EXAMPLES.inputs(family.config, case.engine, case.sizes, torch.Generator().manual_seed(1))
     inputs = {name: tensor.numpy() for name, tensor in tensors.items()}
     runs = {

@@ -2,7 +2,7 @@
 
     python -m loadtest.families.full_size vjepa2
 
-Prints figures as JSON: relative errors of outputs, seconds on so many threads, and the most memory that was in use.
+Prints figures as JSON: relative errors of outputs, seconds of processor time, and the most memory that was in use.
 A family is a module of this package with a function ``run() -> dict``.
 """
 
@@ -24,7 +24,7 @@ def measured(family: str, threads: int) -> dict[str, float]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("family", help="such as vjepa2 or ijepa")
+    parser.add_argument("family", help="such as vjepa2 or dino_wm")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     print(json.dumps(measured(options.family, options.threads), indent=1))

@@ -1,4 +1,4 @@
-"""The cost graph as a TensorRT engine, built from ONNX on the device itself; TensorRT and TensorRT for RTX alike.
+"""The cost graph as a TensorRT engine, built on the device itself by what exports use; TensorRT-RTX alike.
 
 Networks are strongly typed, so a precision is in the ONNX file: float32, or products in bf16 or fp16 as
 :mod:`loadtest.gpu.precision` makes them. The free axis is `B`, the rows of a batch; `S` is 1.
@@ -7,9 +7,9 @@ Axes: `R` rows, `T` context frames, `D` latent dimension, `H` model steps, `N` e
 """
 
 import copy
-import importlib
-from types import ModuleType
-from typing import Any
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -19,60 +19,50 @@ from wmserve_export.families.lewm import Lewm
 from loadtest.gpu.precision import Precision
 from loadtest.gpu.skipped import Skipped
 
-MODULES = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
+if TYPE_CHECKING:
+    from wmserve_export.tensorrt.builder import Profile
+    from wmserve_export.tensorrt.library import Library
+
 PROFILES = ((1, 128, 600), (601, 2400, 9600))
 """Fewest, most likely and most rows of a call: one set of kernels for one plan, one for batches."""
 HORIZON = 5
 
 
-def load() -> ModuleType:
-    """The first TensorRT that can be imported."""
-    reasons = []
-    for name in MODULES:
-        try:
-            return importlib.import_module(name)
-        except (ImportError, OSError, RuntimeError) as error:  # also a missing library, or a driver too old
-            reasons.append(str(error).splitlines()[0])
-    raise Skipped("; ".join(reasons))
-
-
 def build(world: Lewm, precision: Precision) -> "RowEngine":
     """Build an engine; Skipped where there is no TensorRT, or where it refuses the graph or the device."""
-    trt = load()
     if not torch.cuda.is_available():
         raise Skipped("TensorRT needs a CUDA device")
-    from wmserve_export.onnx_graphs import export_engine  # needs onnx, which a bare machine may lack
+    # These need onnx, which a bare machine may lack.
+    from wmserve_export.external_data import ExternalData
+    from wmserve_export.onnx_graphs import export_engine
+    from wmserve_export.tensorrt import builder
+    from wmserve_export.tensorrt.library import BuildError
 
-    model = export_engine(copy.deepcopy(world).cpu(), Engine("plan", HORIZON))
-    return RowEngine(trt, world, serialized(trt, model, world, precision))
-
-
-def serialized(trt: ModuleType, model: bytes, world: Lewm, precision: Precision) -> Any:
-    """An engine's bytes from those of an ONNX file."""
-    builder = trt.Builder(logger(trt))
-    strongly = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)  # the only kind in newer versions
-    network = builder.create_network(0 if strongly is None else 1 << int(strongly))
-    parser = trt.OnnxParser(network, logger(trt))
-    if not parser.parse(model):
-        raise Skipped(f"TensorRT does not read the graph: {parser.get_error(0)}")
-    config = builder.create_builder_config()
-    if not precision.tf32:
-        config.clear_flag(trt.BuilderFlag.TF32)
-    for sizes in PROFILES:
-        profile = builder.create_optimization_profile()
-        for name, shapes in inputs(world, sizes).items():
-            profile.set_shape(name, *shapes)
-        config.add_optimization_profile(profile)
-    plan = builder.build_serialized_network(network, config)
-    if plan is None:
-        raise Skipped("TensorRT builds no engine of the graph on this device; its log says why")
-    return plan
+    profiles, options = [profile(world, sizes) for sizes in PROFILES], builder.BuildOptions(tf32=precision.tf32)
+    try:
+        found = installed()
+        with tempfile.TemporaryDirectory() as folder:
+            data = ExternalData(Path(folder))
+            model = export_engine(copy.deepcopy(world).cpu(), Engine("plan", HORIZON), data)
+            return RowEngine(found, world, builder.build(found, model, profiles, options))
+    except BuildError as error:
+        raise Skipped(str(error)) from error
 
 
-def inputs(world: Lewm, rows: tuple[int, ...]) -> dict[str, list[tuple[int, ...]]]:
+def installed() -> "Library":
+    """The first TensorRT that can be imported; BuildError where there is none."""
+    from wmserve_export.tensorrt import library
+
+    try:
+        return library.load("tensorrt")
+    except library.BuildError:
+        return library.load("tensorrt-rtx")
+
+
+def profile(world: Lewm, rows: tuple[int, int, int]) -> "Profile":
     """Shapes of every input for some numbers of rows."""
     axes = input_axes(world.config, "plan", HORIZON)
-    return {name: [shape(own, count) for count in rows] for name, own in axes.items()}
+    return {name: (shape(own, rows[0]), shape(own, rows[1]), shape(own, rows[2])) for name, own in axes.items()}
 
 
 def shape(axes: tuple[str | int, ...], rows: int) -> tuple[int, ...]:
@@ -80,22 +70,14 @@ def shape(axes: tuple[str | int, ...], rows: int) -> tuple[int, ...]:
     return tuple({"B": rows, "S": 1}.get(axis, 1) if isinstance(axis, str) else axis for axis in axes)
 
 
-def logger(trt: ModuleType) -> Any:
-    """A logger that speaks of errors only; there is one in a process."""
-    global LOGGER
-    LOGGER = LOGGER or trt.Logger(trt.Logger.ERROR)
-    return LOGGER
-
-
-LOGGER: Any = None
-
-
 class RowEngine:
     """Runs an engine on torch's tensors and torch's stream; can be captured in a CUDA graph once it has run."""
 
-    def __init__(self, trt: ModuleType, world: Lewm, plan: Any) -> None:
+    def __init__(self, found: "Library", world: Lewm, plan: bytes) -> None:
+        from wmserve_export.tensorrt.library import log
+
         self.world = world
-        self.runtime = trt.Runtime(logger(trt))
+        self.runtime = found.module.Runtime(log(found.module))
         self.engine = self.runtime.deserialize_cuda_engine(plan)
         if self.engine is None:
             raise Skipped("TensorRT's engine does not run on this device; its log says why")

@@ -15,6 +15,7 @@ from wmserve_export.calibration.calibrate import calibrate_world
 from wmserve_export.calibration.measure import Engines
 from wmserve_export.contract import digest
 from wmserve_export.reference import calibrate
+from wmserve_export.triton_models import VERSION
 
 from loadtest.serving import ROOT, running
 from loadtest.trusting.rollouts import WORLD, Doubles
@@ -110,7 +111,7 @@ def said_of(change: Callable[[onnx.ModelProto], None]) -> str:
         place = Path(folder) / "repository"
         copytree(REPOSITORY, place)
         world = repository.read(place, WORLD)
-        file = place / world.engine("encode") / repository.VERSION / "engine.onnx"
+        file = place / world.engine("encode") / VERSION / "engine.onnx"
         file.write_bytes(changed(file.read_bytes(), change))
         engines = {**world.digests.engines, KEY: digest(file.read_bytes())}
         digests = world.digests.model_copy(update={"engines": engines})

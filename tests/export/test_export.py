@@ -2,11 +2,13 @@
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from google.protobuf import text_format
@@ -70,12 +72,25 @@ def test_the_report_lies_with_the_world(exported: Exported) -> None:
     assert exported.report["digests"] == read_world(exported.repository, "linear").digests.model_dump()
 
 
+def test_nodes_are_called_by_the_modules_that_they_come_from(exported: Exported) -> None:
+    """So that a profile can be read; names are unique, and the graph's own nodes have no module before them."""
+    for verb, file, wanted in (
+        ("encode", "engine.onnx", {"encoder/MatMul", "head/MatMul", "ReduceMean"}),
+        ("plan", "horizon_2.onnx", {"MatMul", "head/Add", "CumSum"}),
+    ):
+        model = onnx.load(exported.repository / f"linear_{verb}" / "1" / file)
+        names = [node.name for node in model.graph.node]
+        assert len(set(names)) == len(names)
+        assert wanted <= set(names)
+        assert all(re.fullmatch(rf"(?:.+/)?{node.op_type}(?:_\d+)?", node.name) for node in model.graph.node)
+
+
 @pytest.mark.parametrize("sizes", [{"B": 1, "S": 1}, {"B": 3, "S": 40}])
 def test_a_world_with_a_history_takes_it(exported: Exported, sizes: dict[str, int]) -> None:
     """With two context frames, the actions between them are an input of its own and change the answer."""
     family = families.load(exported.checkpoint)
     engine = Engine("rollout", 2)
-    run = Runner((exported.repository / "linear_rollout" / "1" / engine.file).read_bytes())
+    run = Runner(exported.repository / "linear_rollout" / "1" / engine.file)
     inputs = Examples(None, None).inputs(family.config, engine, sizes, torch.Generator().manual_seed(3))
     assert inputs["action_history"].shape == (sizes["B"], 2, 2)
     answer = run(inputs)
@@ -90,10 +105,11 @@ TRACE_AGAIN = """
 import sys
 from pathlib import Path
 from tests.export import linear_world
-from wmserve_export import contract, engines, onnx_graphs
+from wmserve_export import contract, engines, external_data, onnx_graphs
 checkpoint = Path(sys.argv[1])
 print(contract.checkpoint_digest(checkpoint))
-print(contract.digest(onnx_graphs.export_engine(linear_world.load(checkpoint), engines.Engine("plan", 2))))
+data = external_data.ExternalData(checkpoint)
+print(contract.file_digest(onnx_graphs.export_engine(linear_world.load(checkpoint), engines.Engine("plan", 2), data)))
 """
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from wmserve.world import VERBS
@@ -19,8 +20,7 @@ def test_parity_refuses_engines_of_other_weights(exported: Exported) -> None:
     """One weight changed by a thousandth after the export is found."""
     family = families.load(exported.checkpoint)
     files = {
-        engine: (exported.repository / f"linear_{engine.verb}" / "1" / engine.file).read_bytes()
-        for engine in engines(VERBS, (2,))
+        engine: exported.repository / f"linear_{engine.verb}" / "1" / engine.file for engine in engines(VERBS, (2,))
     }
     gates.parity(family, files, NO_EXAMPLES).check()
     assert isinstance(family, linear_world.LinearWorld)
@@ -34,6 +34,16 @@ def test_parity_refuses_nan() -> None:
     """An engine that answers NaN is not equal to anything."""
     with pytest.raises(gates.GateError, match=r"^parity"):
         gates.Parity({"encode/engine.onnx:latents": float("nan")}).check()
+
+
+def test_candidates_of_the_same_actions_are_the_same_elites() -> None:
+    """Where the best is at the bounds, many candidates are clipped to it: which of them is chosen says nothing."""
+    actions = torch.arange(gates.CANDIDATES, dtype=torch.float32).repeat(2, 1).T.unsqueeze(1).clone()
+    actions[:60] = 1.0
+    drawn = gates.Population({}, actions, np.arange(30))
+    assert drawn.shared(np.arange(30, 60)) == 30
+    assert drawn.shared(np.arange(45, 75)) == 15
+    assert drawn.shared(np.arange(70, 100)) == 0
 
 
 @pytest.mark.parametrize(("fault", "gate"), [("shifted", "parity"), ("noisy", "rank")])

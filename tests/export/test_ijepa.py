@@ -15,7 +15,7 @@ from wmserve_export.families.published import Facts
 from wmserve_export.repository import REPORT_FILE
 
 from loadtest.families.comparing import relative_error
-from loadtest.families.ijepa import encoded
+from loadtest.families.ijepa import encoded, own_format
 from loadtest.families.random_weights import randomised
 from tests.export.test_export import read_config, read_world
 from tests.export.test_lewm import newer_name
@@ -49,30 +49,6 @@ def frames(side: int = SIZE) -> Tensor:
     """Noise `[2, 1, side, side, 3]`."""
     generator = torch.Generator().manual_seed(1)
     return torch.randint(0, 256, (2, 1, side, side, 3), generator=generator, dtype=torch.uint8)
-
-
-def own_format(model: transformers.IJepaModel) -> dict[str, Tensor]:
-    """An encoder as the authors' trainer saves it: every tensor of transformers' by its name there.
-
-    Held once against their code, facebookresearch/ijepa at 52c1ae9: its `VisionTransformer` of this size, saved as its
-    trainer does and adopted, encodes the same within 6.0e-7.
-    """
-    tensors, found = dict(model.state_dict()), dict[str, Tensor]()
-    found["pos_embed"] = tensors.pop("embeddings.position_embeddings")
-    for kind in ("weight", "bias"):
-        found[f"patch_embed.proj.{kind}"] = tensors.pop(f"embeddings.patch_embeddings.projection.{kind}")
-        found[f"norm.{kind}"] = tensors.pop(f"layernorm.{kind}")
-        for index in range(CONFIG.num_hidden_layers):
-            theirs, ours = f"encoder.layer.{index}", f"blocks.{index}"
-            parts = [tensors.pop(f"{theirs}.attention.attention.{part}.{kind}") for part in ("query", "key", "value")]
-            found[f"{ours}.attn.qkv.{kind}"] = torch.cat(parts)
-            found[f"{ours}.attn.proj.{kind}"] = tensors.pop(f"{theirs}.attention.output.dense.{kind}")
-            found[f"{ours}.norm1.{kind}"] = tensors.pop(f"{theirs}.layernorm_before.{kind}")
-            found[f"{ours}.norm2.{kind}"] = tensors.pop(f"{theirs}.layernorm_after.{kind}")
-            found[f"{ours}.mlp.fc1.{kind}"] = tensors.pop(f"{theirs}.intermediate.dense.{kind}")
-            found[f"{ours}.mlp.fc2.{kind}"] = tensors.pop(f"{theirs}.output.dense.{kind}")
-    assert not tensors, f"forgotten: {tensors.keys()}"
-    return {f"module.{name}": tensor for name, tensor in found.items()}
 
 
 def trained(model: transformers.IJepaModel) -> dict[str, object]:

@@ -8,6 +8,7 @@ import torch
 import transformers  # its models can be had once loadtest.families is there
 from pydantic import ValidationError
 from torch import Tensor
+from wmserve_client import Client
 from wmserve_export import families
 from wmserve_export.__main__ import main
 from wmserve_export.families import FamilyError, published
@@ -18,7 +19,8 @@ from wmserve_export.repository import REPORT_FILE
 
 from loadtest.families.comparing import relative_error
 from loadtest.families.random_weights import randomised
-from loadtest.families.vjepa2 import encoded, filled
+from loadtest.families.vjepa2 import encoded, filled, own_format
+from loadtest.serving import running
 from tests.export.test_export import read_config, read_world
 
 FRAMES, SIDE, PATCH, TUBELETS = 6, 4, 8, 3
@@ -70,38 +72,6 @@ def hidden(*shares: float) -> Tensor:
     """Of each clip another share of patches, anywhere, `[B, L, P]`."""
     drawn = torch.rand(len(shares), TUBELETS, SIDE**2, generator=torch.Generator().manual_seed(2))
     return (drawn < torch.tensor(shares)[:, None, None]).to(torch.uint8)
-
-
-def own_format(model: transformers.VJEPA2Model) -> dict[str, dict[str, Tensor]]:
-    """Encoder and predictor as the authors' trainer saves them: every tensor of transformers' by its name there.
-
-    Held once against their code, facebookresearch/vjepa2 at c2963a4: its `VisionTransformer` and `vit_predictor` of
-    this size, in the wrappers of its trainer, saved and adopted, encode and fill the same within 1.9e-6.
-    """
-    tensors, found = dict(model.state_dict()), dict[str, dict[str, Tensor]]()
-    trunks = {"encoder": ("blocks", "norm"), "predictor": ("predictor_blocks", "predictor_norm")}
-    for network, (blocks, norm) in trunks.items():
-        one = found[network] = {}
-        for kind in ("weight", "bias"):
-            one[f"{norm}.{kind}"] = tensors.pop(f"{network}.layernorm.{kind}")
-            for index in range(len(getattr(model, network).layer)):
-                theirs, ours = f"{network}.layer.{index}", f"{blocks}.{index}"
-                parts = [tensors.pop(f"{theirs}.attention.{part}.{kind}") for part in ("query", "key", "value")]
-                one[f"{ours}.attn.qkv.{kind}"] = torch.cat(parts)
-                one[f"{ours}.attn.proj.{kind}"] = tensors.pop(f"{theirs}.attention.proj.{kind}")
-                for part in ("norm1", "norm2", "mlp.fc1", "mlp.fc2"):
-                    one[f"{ours}.{part}.{kind}"] = tensors.pop(f"{theirs}.{part}.{kind}")
-    encoder, predictor = found["encoder"], found["predictor"]
-    for kind in ("weight", "bias"):
-        encoder[f"patch_embed.proj.{kind}"] = tensors.pop(f"encoder.embeddings.patch_embeddings.proj.{kind}")
-        predictor[f"predictor_embed.{kind}"] = tensors.pop(f"predictor.embeddings.predictor_embeddings.{kind}")
-        predictor[f"predictor_proj.{kind}"] = tensors.pop(f"predictor.proj.{kind}")
-    for index, token in enumerate(tensors.pop("predictor.embeddings.mask_tokens")):
-        predictor[f"mask_tokens.{index}"] = token
-    assert not tensors, f"forgotten: {tensors.keys()}"
-    encoder["pos_embed"] = torch.zeros(1, TUBELETS * SIDE**2, CONFIG.hidden_size)
-    predictor["predictor_pos_embed"] = torch.zeros(1, TUBELETS * SIDE**2, CONFIG.pred_hidden_size)
-    return {key: {f"module.backbone.{name}": tensor for name, tensor in part.items()} for key, part in found.items()}
 
 
 @pytest.mark.parametrize("side", [SIDE * PATCH, 50])
@@ -252,22 +222,44 @@ def test_actions_and_tensors_of_others_are_refused(reference: transformers.VJEPA
         adopted(tmp_path)
 
 
-def test_one_command_exports_it(reference: transformers.VJEPA2Model, tmp_path: Path) -> None:
-    """Both engines through the parity gate; the contract says how long clips are, and that it knows no actions."""
-    reference.save_pretrained(tmp_path / "published")
-    (tmp_path / "world.json").write_text(FACTS.model_dump_json(include={"name", "description"}))
-    arguments = ["--family", "vjepa2", "--world", str(tmp_path / "world.json"), "--quiet"]
-    assert main([str(tmp_path / "published"), *arguments, "--repository", str(tmp_path / "repository")]) == 0
-    world = read_world(tmp_path / "repository", "clips")
+@pytest.fixture(scope="module")
+def repository(reference: transformers.VJEPA2Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Exported by one command, through the parity gate."""
+    folder = tmp_path_factory.mktemp("exported")
+    reference.save_pretrained(folder / "published")
+    (folder / "world.json").write_text(FACTS.model_dump_json(include={"name", "description"}))
+    arguments = ["--family", "vjepa2", "--world", str(folder / "world.json"), "--quiet"]
+    assert main([str(folder / "published"), *arguments, "--repository", str(folder / "repository")]) == 0
+    return folder / "repository"
+
+
+def test_one_command_exports_it(repository: Path) -> None:
+    """Both engines; the contract says how long clips are, and that it knows no actions."""
+    world = read_world(repository, "clips")
     assert world.verbs == ("encode", "rollout")
     assert (world.latent_shape, world.context_length, world.latent_count) == ((SIDE, SIDE, 40), FRAMES, TUBELETS)
     assert not world.action.axes
-    inputs = {tensor.name: list(tensor.dims) for tensor in read_config(tmp_path / "repository", "clips_rollout").input}
+    inputs = {tensor.name: list(tensor.dims) for tensor in read_config(repository, "clips_rollout").input}
     assert inputs == {"observations": [FRAMES, -1, -1, 3], "hidden": [TUBELETS, SIDE**2]}
-    report = json.loads((tmp_path / "repository" / "clips_encode" / REPORT_FILE).read_text())
-    errors = report["parity"]["errors"]
+    errors = json.loads((repository / "clips_encode" / REPORT_FILE).read_text())["parity"]["errors"]
     assert set(errors) == {
         *(f"encode/engine.onnx:{name}" for name in ("latents", "features")),
         *(f"rollout/engine.onnx:{name}" for name in ("latents", "surprise")),
     }
     assert max(errors.values()) < 1e-5
+
+
+def test_it_is_served(repository: Path, world: VJepa2, tmp_path: Path) -> None:
+    """Frames of another size than the native one, encoded and filled as here."""
+    frames, away = clips(1, side=50), hidden(0.5)
+    with torch.inference_mode():
+        seen, (latents, surprise) = world.encode(frames)[0], world.fill(frames, away)
+    with running(tmp_path / "log", model_repository=str(repository), triton_threads="1") as server:
+        server.wait_ready()
+        with Client(server.grpc) as client:
+            encoded = client.encode("clips", frames[0].numpy(), return_latents=True)
+            blocks = away[0].reshape(TUBELETS, SIDE, SIDE).numpy()
+            filled = client.rollout("clips", frames[0].numpy(), hidden=blocks, return_latents=True)
+    for answer, wanted in ((encoded.latents, seen), (filled.latents, latents), (filled.surprise, surprise)):
+        assert answer is not None
+        assert relative_error(torch.tensor(answer).reshape(wanted.shape), wanted) < 1e-5

@@ -25,6 +25,7 @@ def test_proto_and_json_have_equal_fields() -> None:
         "goal_metric": "GoalMetric",
         "planner": "PlannerDefaults",
         "digests": "Digests",
+        "target": "Target",
     }
     messages = pb.DESCRIPTOR.message_types_by_name
 

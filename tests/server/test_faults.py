@@ -81,6 +81,16 @@ def test_world_is_served_whole_or_not_at_all(tmp_path: Path) -> None:
         assert httpx.post(f"{server.http}/v1/plan", json=plan_body(), timeout=30).status_code == 200
 
 
+def test_an_engine_that_takes_longer_than_it_may_is_named_with_the_setting(tmp_path: Path) -> None:
+    """A model too large for this machine's default is not a riddle: readiness says how long it had, and what to set."""
+    with running(tmp_path / "log", engine_timeout_s="0.0001") as server:
+        deadline = time.monotonic() + 60
+        while "encode" not in server.get("/readyz")[1] and time.monotonic() < deadline:
+            time.sleep(0.1)
+        reason = f"world {WORLD} does not encode within 0.0001 s (WMSERVE_ENGINE_TIMEOUT_S)"
+        assert server.get("/readyz") == (503, f"no world is served: {reason}")
+
+
 def test_missing_repository_is_said_at_once(tmp_path: Path) -> None:
     """A model repository that is not there ends the start with status 2 and the setting to change."""
     with running(tmp_path / "log", model_repository=str(tmp_path / "nowhere")) as server:

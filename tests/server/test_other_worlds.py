@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from wmserve_client import Client, InvalidRequest, Observation
+from wmserve_client import Client, InvalidRequest, Observation, PlannerOptions
 from wmserve_export import families
 from wmserve_export.__main__ import main as export
 
@@ -142,7 +142,8 @@ def test_a_robot_feels_and_plans(client: Client, server: Server) -> None:
 
 def test_a_world_that_knows_what_is_good_plans_without_a_goal(client: Client) -> None:
     """It pushes back what is felt to be off; its critics' spread is the disagreement; costs are its own."""
-    plan = client.plan("blind", Observation(None, [0.9, 0.0]))
+    search = PlannerOptions(seed=1, candidate_count=64, iterations=5)
+    plan = client.plan("blind", Observation(None, [0.9, 0.0]), planner=search)
     assert plan.actions is not None
     assert plan.actions[0, 0] < 0
     assert not plan.goal_latents_id

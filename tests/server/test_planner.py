@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from wmserve_server.backend import Start
+from wmserve_server.messages import Context, Goal, PlanRequest
 from wmserve_server.planner import Best, Limits, Problem, Settings, Shape, State, StopReason, advance, begin, search
-from wmserve_server.planner.algorithms import coloured
+from wmserve_server.planner.algorithms import Cem, Distribution, coloured
 from wmserve_server.planner.goal import GoalCost, ReadoutGoal
 from wmserve_server.planner.search import Details
 from wmserve_server.planner.shaping import Floats, expand, knots_of
 from wmserve_server.planner.slices import Progress, Task, pack_progress, pack_task, unpack_progress, unpack_task
-from wmserve_server.planning import Asked, run
+from wmserve_server.planning import Asked, resolve, run
 
 from tests.worlds import make_world
 
@@ -23,6 +24,7 @@ ALGORITHMS = ("cem", "icem", "mppi")
 GOLDEN = Path(__file__).parent.parent / "golden" / "planner.json"
 SHAPE = Shape(steps=20, action_dim=2, hold_steps=5)
 LIMITS = Limits(np.array([-1, -2], np.float32), np.array([1, 2], np.float32))
+LATENTS_ID = "lat_" + "0" * 22
 TARGET = np.array([[0.8, -1.5], [0.6, -1.2], [0.3, -0.6], [0.1, 0.1]], np.float32)
 
 
@@ -107,6 +109,43 @@ def test_respects_bounds_and_rate(algorithm: str) -> None:
         return quadratic(candidates)
 
     search(checked, problem(algorithm, limits=limits))
+
+
+def test_momentum_keeps_a_part_of_the_last_distribution() -> None:
+    """Mean and standard deviation move from the last to the elites', all but that part of the way; it travels."""
+    random = np.random.default_rng(0)
+    around = Distribution(*(random.random((2, 4, 2), dtype=np.float32)))
+    knots, costs = random.random((16, 4, 2), dtype=np.float32), random.random(16, dtype=np.float32)
+    new = Cem(16, 5).learn(around, knots, costs)
+    kept = Cem(16, 5, momentum=0.25).learn(around, knots, costs)
+    np.testing.assert_allclose(kept.mean, 0.75 * new.mean + 0.25 * around.mean, rtol=1e-6)
+    np.testing.assert_allclose(kept.std, 0.75 * new.std + 0.25 * around.std, rtol=1e-6)
+    assert kept.mean.dtype == np.float32
+    asked = problem("cem", momentum=0.25)
+    task = unpack_task(pack_task(Task(asked, GoalCost(1.0, 0.0), begin(asked), 0.0, None)))
+    assert task.problem.settings == asked.settings
+    assert search(quadratic, task.problem).cost_per_iteration != search(quadratic, problem("cem")).cost_per_iteration
+
+
+def test_momentum_is_the_worlds() -> None:
+    """A request has no field for it."""
+    world = make_world()
+    world = world.model_copy(update={"planner": world.search.model_copy(update={"momentum": 0.15})})
+    request = PlanRequest(world="toy", context=Context(latents_id=LATENTS_ID), goal=Goal(latents_id=LATENTS_ID))
+    assert resolve(request, world, started=0.0).problem.settings.momentum == 0.15
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_an_axis_that_may_not_move_stays_where_it_is(algorithm: str) -> None:
+    """Bounds that are one value, such as a rotation held at 0, leave the others to the search."""
+    limits = Limits(np.array([-1, 0], np.float32), np.array([1, 0], np.float32))
+
+    def first_only(candidates: Floats) -> tuple[Floats, Details]:
+        assert not candidates[..., 1].any()
+        return ((candidates[:, ::5, 0] - TARGET[:, 0]) ** 2).sum(axis=1), {}
+
+    found = search(first_only, problem(algorithm, limits=limits, iterations=60, candidate_count=300, elite_count=10))
+    assert best(found).cost < 0.05
 
 
 def slow(candidates: Floats) -> tuple[Floats, Details]:
