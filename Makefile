@@ -8,7 +8,7 @@ PEERS := .venv-peers
 STUBS := proto/wmserve/v1/world_model_pb2.py proto/wmserve/v1/world_model_pb2.pyi proto/wmserve/v1/world_model_pb2_grpc.py
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test train export eval lint proto bench bench-plan bench-serve bench-runtime trust clean
+.PHONY: help serve test train export eval lint proto bench bench-plan bench-serve bench-runtime trust families clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -57,6 +57,9 @@ bench-serve: $(VENV)/.dev $(TRITON)/.installed $(PEERS)/.installed ## Measure se
 trust: $(VENV)/.dev $(TRITON)/.installed ## Measure whether the world's words about its own errors hold
 	$(BIN)/python -W ignore -m loadtest.bench_trust
 
+families: $(VENV)/.dev ## Export every model family in every format, beside its reference; docs/families.md
+	$(BIN)/python -W ignore -m loadtest.families.table
+
 clean: ## Remove what was installed and built
 	rm -rf $(VENV) $(TRITON) $(PEERS) build dist
 
@@ -69,12 +72,14 @@ $(VENV)/.server: $(BIN)/python pyproject.toml constraints.txt
 	@$(PIP) --editable '.[server]'
 	@touch $@
 
+# TensorRT-RTX under NVIDIA's own licence: its tests are skipped where it cannot be had.
 # stable-worldmodel and torchvision without their dependencies: those ask for CUDA builds; what is
 # needed of them is the extra `reference`.
 $(VENV)/.dev: $(VENV)/.server
 	@echo "installing exporter, environments and checks (some minutes)"
 	@$(PIP) --editable '.[server,export,reference,dev]'
 	@$(PIP) --no-deps torchvision stable-worldmodel
+	@$(PIP) --editable '.[tensorrt-rtx]' || echo "TensorRT-RTX cannot be installed here; what needs it is skipped"
 	@touch $@
 
 # Triton's own binary, libraries and backend come in a wheel; its Python layer is not used, hence --no-deps.
