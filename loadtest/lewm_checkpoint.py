@@ -7,11 +7,10 @@ import argparse
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from wmserve.world import ActionSpec, Axis, PlannerDefaults
 from wmserve_export.families.lewm.config import LewmConfig
-from wmserve_export.families.lewm.weights import WEIGHTS_FILE, shapes
+from wmserve_export.families.lewm.weights import shapes, write
 
 ACTION = ActionSpec(
     axes=tuple(Axis(name=f"move_{axis}", unit="1", low=-1.0, high=1.0, mean=0.1, std=0.5) for axis in ("x", "y")),
@@ -79,9 +78,7 @@ def random_weights(config: LewmConfig, seed: int = 0) -> dict[str, Tensor]:
 
 def save(config: LewmConfig, folder: Path, weights: dict[str, Tensor] | None = None) -> Path:
     """Write a checkpoint folder; without weights, random ones."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(config.model_dump_json(indent=2) + "\n")
-    save_file(random_weights(config) if weights is None else weights, folder / WEIGHTS_FILE)
+    write(folder, config, random_weights(config) if weights is None else weights)
     return folder
 
 

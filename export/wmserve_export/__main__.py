@@ -16,7 +16,6 @@ and builds on the GPU that is to run them; ``tensorrt-rtx`` builds on any machin
 
 import argparse
 import contextlib
-import importlib
 import json
 import sys
 import tempfile
@@ -29,7 +28,7 @@ from wmserve.world import Dtype, Precision, TargetName
 
 from wmserve_export.contract import ExportOptions
 from wmserve_export.export import export_world
-from wmserve_export.families import PUBLISHED, FamilyError, published
+from wmserve_export.families import PUBLISHED, FamilyError, named, published
 from wmserve_export.families.published import read_facts
 from wmserve_export.gates import FEWEST_CANDIDATES, GateError
 from wmserve_export.tensorrt import BuildError
@@ -71,10 +70,6 @@ def main(argv: list[str] | None = None) -> int:
 
 def check(options: ExportOptions) -> None:
     """FamilyError where options do not fit each other."""
-    if options.rank_problems < 1:
-        raise FamilyError("--rank-problems must be at least 1")
-    if options.max_batch < 1:
-        raise FamilyError("--max-batch must be at least 1")
     if options.target == "cpu" and (options.dtype != "float32" or options.compute_capabilities):
         raise FamilyError("--dtype and --compute-capability are TensorRT's; add --target tensorrt or tensorrt-rtx")
     if options.target != "cpu" and options.precision == "mixed":
@@ -87,8 +82,7 @@ def checkpoint(source: Path, family: str | None, world: Path | None) -> Iterator
     if family is None:
         yield source
         return
-    module, _, function = PUBLISHED[family].partition(":")
-    adopt = getattr(importlib.import_module(module), function)
+    adopt = named(PUBLISHED[family])
     facts, found = read_facts(world), published.read(source)
     with tempfile.TemporaryDirectory() as folder:
         adopt(family, found, facts, Path(folder))
@@ -170,7 +164,7 @@ def parser() -> argparse.ArgumentParser:
     )
     gpu.add_argument(
         "--max-batch",
-        type=int,
+        type=at_least(1),
         default=defaults.max_batch,
         help="most calls that an encode or rollout engine takes at once; takes GPU memory (default: %(default)s)",
     )

@@ -11,11 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from wmserve.world import ActionSpec, Axis
-from wmserve_export.families import published
-from wmserve_export.families.dino_wm import DinoWm, load
-from wmserve_export.families.dino_wm.adopting import adopt
+from wmserve_export.families.dino_wm import DinoWm
 from wmserve_export.families.published import Facts
 
+from loadtest.families import adopting
 from loadtest.families.comparing import normalised, relative_error
 from loadtest.families.random_weights import randomised
 
@@ -95,9 +94,9 @@ def facts(proprioception: bool, context_length: int = 1) -> Facts:
 
 def adopted(checkpoint: Path, known: Facts) -> DinoWm:
     """What this project makes of a checkpoint."""
-    with tempfile.TemporaryDirectory() as folder:
-        adopt("dino-wm", published.read(checkpoint), known, Path(folder))
-        return load(Path(folder))
+    world = adopting.adopted("dino-wm", checkpoint, known)
+    assert isinstance(world, DinoWm)
+    return world
 
 
 def z_scored(values: Tensor, axes: tuple[Axis, ...]) -> Tensor:

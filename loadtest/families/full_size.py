@@ -10,16 +10,17 @@ import argparse
 import importlib
 import json
 import resource
+from collections.abc import Callable
 
 import torch
 
 
-def measured(family: str, threads: int) -> dict[str, float]:
-    """What the family's ``run`` finds, and the peak of memory, GB."""
+def measure(run: Callable[[], dict[str, float]], threads: int) -> None:
+    """Print what a family's ``run`` finds, and the peak of memory, GB."""
     torch.set_num_threads(threads)
-    figures: dict[str, float] = importlib.import_module(f"loadtest.families.{family}").run()
+    figures = run()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {**figures, "threads": threads, "peak_memory_gb": peak * 1024 / 1e9}
+    print(json.dumps({**figures, "threads": threads, "peak_memory_gb": peak * 1024 / 1e9}, indent=1))
 
 
 if __name__ == "__main__":
@@ -27,4 +28,4 @@ if __name__ == "__main__":
     parser.add_argument("family", help="such as vjepa2 or dino_wm")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    print(json.dumps(measured(options.family, options.threads), indent=1))
+    measure(importlib.import_module(f"loadtest.families.{options.family}").run, options.threads)

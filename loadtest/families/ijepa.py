@@ -7,10 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from transformers import IJepaConfig, IJepaModel
-from wmserve_export import families
 from wmserve_export.families import Encoder, published
-from wmserve_export.families.ijepa.adopting import adopt
 
+from loadtest.families import adopting
 from loadtest.families.comparing import normalised, relative_error
 from loadtest.families.random_weights import randomised
 
@@ -48,10 +47,9 @@ def run() -> dict[str, float]:
 
 
 def adopted(folder: Path) -> Encoder:
-    """The world of ``folder/published``, by way of ``folder/adopted``."""
+    """The world of ``folder/published``."""
     facts = published.Facts(name="ijepa_random", description="Random weights.")
-    adopt("ijepa", published.read(folder / "published"), facts, folder / "adopted")
-    return families.load(folder / "adopted")
+    return adopting.adopted("ijepa", folder / "published", facts)
 
 
 def encoded(model: IJepaModel, frames: Tensor) -> Tensor:

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from wmserve.world import GoalMetric, World
+from wmserve.world import Axis, World
 from wmserve_export import repository
 from wmserve_export.__main__ import main
+from wmserve_export.examples import values_like
 from wmserve_export.runtime import Runner
+from wmserve_export.scoring import total
 
 from loadtest.families.cases import Case
 from loadtest.families.comparing import relative_error
@@ -66,7 +68,7 @@ def errors(case: Case, exported: Exported) -> Mapping[str, float]:
             wanted = case.reference(verb, given)
         answers = {name: torch.from_numpy(array) for name, array in run(given).items()}
         if verb == "plan":
-            answers["cost"] = added_up(exported.world.metric, answers["goal_distance"])
+            answers["cost"] = torch.from_numpy(total(exported.world.metric, answers["goal_distance"].numpy()))[None]
         found[verb] = max(relative_error(answers[name], tensor) for name, tensor in wanted.items())
     return found
 
@@ -80,7 +82,7 @@ def inputs(world: World, verb: str, horizon: int) -> dict[str, Tensor]:
         if spec.frames:
             given["observations"] = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
         if spec.proprioception:
-            given["proprioception"] = drawn(world.observation.proprioception, (1, world.context_length), generator)
+            given["proprioception"] = drawn(spec.proprioception, (1, world.context_length), generator)
         if verb != "encode":
             patches = int(np.prod(world.latent_shape[:-1]))
             given["hidden"] = (torch.rand(1, world.latent_count, patches, generator=generator) < 0.6).to(torch.uint8)
@@ -95,12 +97,6 @@ def inputs(world: World, verb: str, horizon: int) -> dict[str, Tensor]:
     return given
 
 
-def drawn(axes: tuple, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Values within the bounds of axes, `[*shape, A]`."""
-    low, high = (torch.tensor([getattr(axis, bound) for axis in axes]) for bound in ("low", "high"))
-    return low + (high - low) * torch.rand(*shape, len(axes), generator=generator)
-
-
-def added_up(metric: GoalMetric, distance: Tensor) -> Tensor:
-    """Costs `[1, S]` of distances `[1, S, H]`."""
-    return metric.final_weight * distance[..., -1] + metric.path_weight * distance.mean(dim=-1)
+def drawn(axes: tuple[Axis, ...], path: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Values within the bounds of axes, `[*path, A]`."""
+    return values_like(axes, (*path, len(axes)), generator)

@@ -11,11 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from wmserve.world import ActionSpec, Axis
-from wmserve_export.families import published
 from wmserve_export.families.published import Facts
-from wmserve_export.families.tdmpc2 import Tdmpc2, load
-from wmserve_export.families.tdmpc2.adopting import adopt
+from wmserve_export.families.tdmpc2 import Tdmpc2
 
+from loadtest.families import adopting
 from loadtest.families.comparing import normalised, relative_error
 from loadtest.families.dino_wm import z_scored
 from loadtest.families.random_weights import randomised
@@ -78,9 +77,9 @@ def facts(encoding: Mapping[str, int]) -> Facts:
 
 def adopted(checkpoint: Path, known: Facts) -> Tdmpc2:
     """What this project makes of a checkpoint."""
-    with tempfile.TemporaryDirectory() as folder:
-        adopt("tdmpc2", published.read(checkpoint), known, Path(folder))
-        return load(Path(folder))
+    world = adopting.adopted("tdmpc2", checkpoint, known)
+    assert isinstance(world, Tdmpc2)
+    return world
 
 
 def compared(model: nn.Module, world: Tdmpc2, batch: int = 2, candidates: int = 4, steps: int = 3) -> dict[str, float]:

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from transformers import VJEPA2Config, VJEPA2Model
-from wmserve_export import families
 from wmserve_export.families import published
 from wmserve_export.families.vjepa2 import VJepa2
-from wmserve_export.families.vjepa2.adopting import adopt
 
+from loadtest.families import adopting
 from loadtest.families.comparing import normalised, relative_error
 from loadtest.families.random_weights import randomised
 
@@ -52,10 +51,9 @@ def run() -> dict[str, float]:
 
 
 def adopted(folder: Path, context_length: int) -> VJepa2:
-    """The world of ``folder/published``, by way of ``folder/adopted``."""
+    """The world of ``folder/published``."""
     facts = published.Facts(name="vjepa2_random", description="Random weights.", context_length=context_length)
-    adopt("vjepa2", published.read(folder / "published"), facts, folder / "adopted")
-    world = families.load(folder / "adopted")
+    world = adopting.adopted("vjepa2", folder / "published", facts)
     assert isinstance(world, VJepa2)
     return world
 

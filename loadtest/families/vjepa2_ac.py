@@ -12,27 +12,26 @@ Prints figures as JSON: relative errors, seconds of processor time, peak memory;
 
 import argparse
 import gc
-import json
-import resource
 import sys
 import tempfile
 import time
 import types
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from wmserve_export import families
 from wmserve_export.families import published
 from wmserve_export.families.vjepa2_ac import VJepa2Ac
-from wmserve_export.families.vjepa2_ac.adopting import adopt
 
+from loadtest.families import adopting
 from loadtest.families import vjepa2_ac_plain as plain
 from loadtest.families import vjepa2_ac_random as drawn
 from loadtest.families.comparing import normalised, relative_error
+from loadtest.families.full_size import measure
 from loadtest.families.random_weights import randomised
 
 CANDIDATES, STEPS = 4, 2
@@ -114,10 +113,9 @@ def rolled_out(predictor: nn.Module, latents: Tensor, pose: Tensor, actions: Ten
 
 
 def adopted(folder: Path) -> VJepa2Ac:
-    """The world of ``folder/published``, by way of ``folder/adopted``."""
+    """The world of ``folder/published``."""
     facts = published.Facts(name="vjepa2_ac_random", description="Random.", proprioception=drawn.PROPRIOCEPTION[:3])
-    adopt("vjepa2-ac", published.read(folder / "published"), facts, folder / "adopted")
-    world = families.load(folder / "adopted")
+    world = adopting.adopted("vjepa2-ac", folder / "published", facts)
     assert isinstance(world, VJepa2Ac)
     return world
 
@@ -134,10 +132,7 @@ def main() -> None:
     parser.add_argument("--reference", type=Path, metavar="CHECKOUT", help="a working tree of facebookresearch/vjepa2")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    figures = run(options.reference)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({**figures, "threads": options.threads, "peak_memory_gb": peak * 1024 / 1e9}, indent=1))
+    measure(partial(run, options.reference), options.threads)
 
 
 if __name__ == "__main__":

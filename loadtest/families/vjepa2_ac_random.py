@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
-from wmserve_export.families.lewm.weights import WEIGHTS_FILE
+from wmserve_export.families.lewm.weights import write
 from wmserve_export.families.vjepa2_ac.config import CONVENTIONS, POSE, UNITS, VJepa2AcConfig, axis, pose_readouts
 from wmserve_export.families.vjepa2_ac.weights import shapes
 
@@ -67,9 +66,7 @@ def random_weights(config: VJepa2AcConfig, seed: int = 0) -> dict[str, Tensor]:
 
 def save(config: VJepa2AcConfig, folder: Path, weights: dict[str, Tensor]) -> Path:
     """Write a checkpoint folder of this project."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(config.model_dump_json(indent=2) + "\n")
-    save_file(weights, folder / WEIGHTS_FILE)
+    write(folder, config, weights)
     return folder
 
 

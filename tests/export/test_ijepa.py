@@ -14,6 +14,7 @@ from wmserve_export.families.ijepa.adopting import HEADS, adopt
 from wmserve_export.families.published import Facts
 from wmserve_export.repository import REPORT_FILE
 
+from loadtest.families import adopting
 from loadtest.families.comparing import relative_error
 from loadtest.families.ijepa import encoded, own_format
 from loadtest.families.random_weights import randomised
@@ -41,8 +42,7 @@ def reference() -> transformers.IJepaModel:
 
 def adopted(folder: Path, facts: Facts = FACTS) -> Encoder:
     """The world of ``folder/published``."""
-    adopt("ijepa", published.read(folder / "published"), facts, folder / "adopted")
-    return families.load(folder / "adopted")
+    return adopting.adopted("ijepa", folder / "published", facts)
 
 
 def frames(side: int = SIZE) -> Tensor:

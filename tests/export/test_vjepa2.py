@@ -17,6 +17,7 @@ from wmserve_export.families.vjepa2 import VJepa2
 from wmserve_export.families.vjepa2.adopting import PATCHES, adopt, published_settings
 from wmserve_export.repository import REPORT_FILE
 
+from loadtest.families import adopting
 from loadtest.families.comparing import relative_error
 from loadtest.families.random_weights import randomised
 from loadtest.families.vjepa2 import encoded, filled, own_format
@@ -56,8 +57,7 @@ def world(reference: transformers.VJEPA2Model, tmp_path_factory: pytest.TempPath
 
 def adopted(folder: Path, facts: Facts = FACTS) -> VJepa2:
     """The world of ``folder/published``."""
-    adopt("vjepa2", published.read(folder / "published"), facts, folder / "adopted")
-    world = families.load(folder / "adopted")
+    world = adopting.adopted("vjepa2", folder / "published", facts)
     assert isinstance(world, VJepa2)
     return world
 

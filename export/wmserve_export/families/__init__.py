@@ -22,9 +22,10 @@ steps, `A` action dimension, `F` feature dimension, `R` readouts, `Q` propriocep
 
 import importlib
 import json
+from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
 from torch import Tensor
@@ -112,6 +113,11 @@ class Described(BaseModel):
     goal_metric: GoalMetric | None = None
     planner: PlannerDefaults | None = None
 
+    @property
+    def block_dim(self) -> int:
+        """Width of the actions of one model step, flattened."""
+        return self.action.action_block * len(self.action.axes)
+
 
 @runtime_checkable
 class Encoder(Protocol):
@@ -187,9 +193,8 @@ def verbs(family: Encoder) -> tuple[Verb, ...]:
 def load(checkpoint: Path, adapter: str | None = None) -> Encoder:
     """Load a checkpoint by an adapter, ``module:function``, or by the family it names; FamilyError if that fails."""
     adapter = adapter or adapter_of(checkpoint)
-    module, _, function = adapter.partition(":")
     try:
-        family = getattr(importlib.import_module(module), function)(checkpoint)
+        family = named(adapter)(checkpoint)
     except FileNotFoundError as error:
         raise FamilyError(f"checkpoint {checkpoint} is not complete: {error}") from error
     except (ModuleNotFoundError, AttributeError) as error:
@@ -197,6 +202,12 @@ def load(checkpoint: Path, adapter: str | None = None) -> Encoder:
     if not isinstance(family, Encoder):
         raise FamilyError(f"what {adapter} returns is not an Encoder; see {__name__}")
     return family
+
+
+def named(reference: str) -> Callable[..., Any]:
+    """The function that ``module:function`` names; ModuleNotFoundError or AttributeError."""
+    module, _, function = reference.partition(":")
+    return getattr(importlib.import_module(module), function)
 
 
 def adapter_of(checkpoint: Path) -> str:

@@ -58,11 +58,6 @@ class ConvJepaConfig(Described):
         """Width `F` of what the encoder's last layer sees."""
         return self.encoder_width
 
-    @property
-    def block_dim(self) -> int:
-        """Width of the actions of one model step, flattened."""
-        return self.action.action_block * len(self.action.axes)
-
 
 class Encoder(nn.Module):
     """Reduced frames `[M, 3, size, size]` in 0..255 -> latents `[M, D]`."""

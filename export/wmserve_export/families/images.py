@@ -50,10 +50,15 @@ def patch_layer(
     Weight `[D, frames x 3, patch, patch]`, for the channels of one frame after those of another, bias `[D]`:
     ``w . (x / 255 - mean) / std + b``, rearranged.
     """
-    outputs, channels, patch, _ = weight.shape
+    return normalising(weight, bias, weight.shape[-1], mean, std)
+
+
+def normalising(weight: Tensor, bias: Tensor, stride: int, mean: Statistics, std: Statistics) -> nn.Conv2d:
+    """The same of any convolution without padding."""
+    outputs, channels, kernel, _ = weight.shape
     scale, offset = (torch.tensor(values).double().repeat(channels // 3)[:, None, None] for values in (std, mean))
     scaled = weight.double() / scale
     shifted = bias.double() - (scaled * offset).sum(dim=(1, 2, 3))
-    layer = nn.Conv2d(channels, outputs, patch, stride=patch)
+    layer = nn.Conv2d(channels, outputs, kernel, stride=stride)
     layer.load_state_dict({"weight": scaled / 255.0, "bias": shifted})
     return layer.requires_grad_(False)

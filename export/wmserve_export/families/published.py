@@ -76,6 +76,17 @@ class Facts(BaseModel):
             raise FamilyError(f"action: Field required; {asked()}")
         return self.action
 
+    def fitting_action(self, numbers: int) -> ActionSpec:
+        """The actions, for a checkpoint that takes so many numbers a model step; FamilyError where they have others."""
+        action = self.known_action()
+        known = action.action_block * len(action.axes)
+        if known != numbers:
+            raise FamilyError(
+                f"the checkpoint takes {numbers} numbers a model step, the facts have {known}: "
+                f"{action.action_block} environment steps of {len(action.axes)} axes"
+            )
+        return action
+
     def refuse_action(self, family: str) -> None:
         """FamilyError where there is something of actions, for a family that knows none."""
         if self.action is not None or self.planner is not None:

@@ -26,10 +26,10 @@ from wmserve_export.families import CONFIG_FILE
 from wmserve_export.families.dino_wm.backbone import Backbone
 from wmserve_export.families.dino_wm.config import DinoWmConfig, Embedding
 from wmserve_export.families.dino_wm.predictor import Predictor
-from wmserve_export.families.dino_wm.weights import read
+from wmserve_export.families.dino_wm.weights import shapes
 from wmserve_export.families.images import reduce_frames
 from wmserve_export.families.lewm.fusing import Affine
-from wmserve_export.families.lewm.weights import Weights
+from wmserve_export.families.lewm.weights import Weights, read_fitting
 
 
 class DinoWm(nn.Module):
@@ -101,15 +101,10 @@ class DinoWm(nn.Module):
 
 def embedding(part: Embedding, axes: tuple[Axis, ...], weights: Weights) -> nn.Linear:
     """Values in environment units `[..., inputs]` -> their embedding `[..., width]`: z-scored, then a linear map."""
-    mean = torch.tensor([axis.mean for axis in axes]).double()
-    std = torch.tensor([axis.std for axis in axes]).double()
-    # The reference's is a convolution over time with kernel 1: a linear layer.
-    name = f"extra_encoders.{part.name}.patch_embed"
-    layer = Affine(weights[f"{name}.weight"].double().squeeze(2), weights[f"{name}.bias"].double())
-    return layer.after(Affine(torch.diag(1.0 / std), -mean / std)).module()
+    return Affine.pointwise(weights, f"extra_encoders.{part.name}.patch_embed").of_units(axes).module()
 
 
 def load(folder: Path) -> DinoWm:
     """Read a checkpoint folder; safetensors only, nothing that runs code when read."""
     config = DinoWmConfig.model_validate_json((folder / CONFIG_FILE).read_text())
-    return DinoWm(config, read(folder, config)).eval()
+    return DinoWm(config, read_fitting(folder, shapes(config))).eval()

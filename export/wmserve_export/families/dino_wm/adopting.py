@@ -6,14 +6,13 @@ Sizes are those of the tensors. Statistics and bounds of actions and propriocept
 import re
 from pathlib import Path
 
-from safetensors.torch import save_file
 from wmserve.world import GoalMetric
 
 from wmserve_export.families import CONFIG_FILE, FamilyError
 from wmserve_export.families.dino_wm.config import ACTION, DinoWmConfig, Embedding
 from wmserve_export.families.dino_wm.formats import POSITIONS, Format, recognise
 from wmserve_export.families.dino_wm.weights import shapes
-from wmserve_export.families.lewm.weights import WEIGHTS_FILE, fitting
+from wmserve_export.families.lewm.weights import fitting, write
 from wmserve_export.families.published import Facts, Published
 
 PUBLISHED_HEADS = {384: 6, 768: 12, 1024: 16}
@@ -36,9 +35,7 @@ def adopt(family: str, source: Published, facts: Facts, folder: Path) -> None:  
     tensors = {name: tensor for name, tensor in found.source.tensors.items() if not MASKS.match(name)}
     tensors[POSITIONS] = found.positions(config.image_size // config.patch_size)
     weights = fitting({name: tensor.float().contiguous() for name, tensor in tensors.items()}, shapes(config))
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n")
-    save_file(dict(weights), folder / WEIGHTS_FILE)
+    write(folder, config, weights)
 
 
 def configuration(found: Format, facts: Facts) -> DinoWmConfig:
@@ -101,13 +98,7 @@ def embedded(found: Format, facts: Facts, dim: int) -> tuple[Embedding, ...]:
     embeddings = tuple(embedding(found.source, name) for name in found.order if encoder(name) in found.source.tensors)
     done = sum(part.inputs for part in embeddings if part.name == ACTION)
     sensed = sum(part.inputs for part in embeddings) - done
-    action = facts.known_action()
-    known = action.action_block * len(action.axes)
-    if known != done:
-        raise FamilyError(
-            f"the checkpoint takes {done} numbers a model step, the facts have {known}: "
-            f"{action.action_block} environment steps of {len(action.axes)} axes"
-        )
+    facts.fitting_action(done)
     if len(facts.proprioception) != sensed:
         raise FamilyError(
             f"the checkpoint takes {sensed} axes of proprioception, the facts have {len(facts.proprioception)}: "

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from wmserve_export.families.dino_wm.config import DinoWmConfig
 from wmserve_export.families.images import patch_layer
+from wmserve_export.families.lewm.block import normalise
 from wmserve_export.families.lewm.fusing import Affine
 from wmserve_export.families.lewm.weights import Weights
 
@@ -74,11 +75,6 @@ class Backbone(nn.Module):
             tokens = layer(tokens)
         tokens = tokens[:, 1:]
         return normalise(tokens, self.eps) * self.gain + self.shift, tokens.mean(dim=1)
-
-
-def normalise(tokens: Tensor, eps: float) -> Tensor:
-    """Layer norm over the last axis without gain and shift."""
-    return functional.layer_norm(tokens, tokens.shape[-1:], eps=eps)
 
 
 def scaled(weights: Weights, name: str, scale: str) -> Affine:

@@ -82,11 +82,6 @@ class DinoWmConfig(Described):
         return next(part for part in self.embeddings if part.name == ACTION)
 
     @property
-    def block_dim(self) -> int:
-        """Width of the actions of one model step, flattened."""
-        return self.action.action_block * len(self.action.axes)
-
-    @property
     def attention_width(self) -> int:
         """Width of the predictor's queries, keys and values, all heads."""
         return self.predictor_heads * self.predictor_head_dim

@@ -22,18 +22,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wmserve_export.families.dino_wm.config import DinoWmConfig
+from wmserve_export.families.lewm.block import normalise
 from wmserve_export.families.lewm.fusing import Affine
-from wmserve_export.families.lewm.weights import Weights
-
-LAYER_NORM_EPS = 1e-5
+from wmserve_export.families.lewm.weights import LAYER_NORM_EPS, Weights
 
 Memory = tuple[Tensor, Tensor]
 """Keys and values of the frames that a block has read, `[M, heads, frames x P, K]`."""
-
-
-def normalise(tokens: Tensor) -> Tensor:
-    """Layer norm over the last axis without gain and shift."""
-    return functional.layer_norm(tokens, tokens.shape[-1:], eps=LAYER_NORM_EPS)
 
 
 class Block(nn.Module):
@@ -63,7 +57,7 @@ class Block(nn.Module):
     def forward(self, tokens: Tensor, read: Tensor, memory: Memory) -> Tensor:
         """Add attention and MLP to the tokens `[M, frames x P, C + A]` of the newest frames in memory."""
         tokens = tokens + self.out(self.attend(self.split(self.query(read)), memory))
-        return tokens + self.mlp_out(functional.gelu(self.mlp_in(normalise(tokens))))
+        return tokens + self.mlp_out(functional.gelu(self.mlp_in(normalise(tokens, LAYER_NORM_EPS))))
 
     def attend(self, query: Tensor, memory: Memory) -> Tensor:
         """What the newest frames take from those that are no later, `[M, frames x P, heads x K]`."""
@@ -132,7 +126,7 @@ class Predictor(nn.Module):
     def read(self, tokens: Tensor, memories: list[Memory | None]) -> tuple[Tensor, Tensor]:
         """Add frames to the blocks' memories; their tokens before the last block, and normalised there."""
         for index, block in enumerate(self.blocks):
-            read = normalise(tokens)
+            read = normalise(tokens, LAYER_NORM_EPS)
             memory = memories[index] = block.remember(memories[index], read)
             if block is not self.blocks[-1]:
                 tokens = block(tokens, read, memory)
@@ -142,7 +136,7 @@ class Predictor(nn.Module):
         """The frame after the newest, `[M, P, C]`, from what was read of that, the last in `tokens`."""
         assert memory is not None, "reading a frame leaves a memory"
         patches = self.positions.shape[1]
-        predicted = normalise(self.blocks[-1](tokens[:, -patches:], read[:, -patches:], memory))
+        predicted = normalise(self.blocks[-1](tokens[:, -patches:], read[:, -patches:], memory), LAYER_NORM_EPS)
         return predicted[..., : self.gain.shape[0]] * self.gain + self.shift
 
 

@@ -4,17 +4,8 @@ They are those of ``stable_worldmodel.wm.prejepa.PreJEPA.state_dict()`` around H
 masks of attention, which are all alike, and for the backbone's positions, which are those of the frames' own grid.
 """
 
-from pathlib import Path
-
-from safetensors.torch import load_file
-
 from wmserve_export.families.dino_wm.config import DinoWmConfig
-from wmserve_export.families.lewm.weights import WEIGHTS_FILE, Shapes, Weights, fitting, linear, norm
-
-
-def read(folder: Path, config: DinoWmConfig) -> Weights:
-    """The tensors of a checkpoint; FamilyError names those that are missing or strange."""
-    return fitting(load_file(folder / WEIGHTS_FILE), shapes(config))
+from wmserve_export.families.lewm.weights import Shapes, linear, norm
 
 
 def shapes(config: DinoWmConfig) -> Shapes:

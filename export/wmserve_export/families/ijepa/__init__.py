@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import PositiveFloat, PositiveInt, model_validator
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from wmserve_export.families import CONFIG_FILE, Described
 from wmserve_export.families.images import patch_layer, reduce_frames
-from wmserve_export.families.lewm.weights import WEIGHTS_FILE, Shapes, Weights, fitting, norm
+from wmserve_export.families.lewm.weights import Shapes, Weights, norm, read_fitting
 from wmserve_export.families.vit import LAYER_NORM_EPS, Layer, layer_shapes, norm_layer
 
 
@@ -103,4 +102,4 @@ def shapes(config: IJepaConfig) -> Shapes:
 def load(folder: Path) -> IJepa:
     """Read a checkpoint folder; safetensors only, nothing that runs code when read."""
     config = IJepaConfig.model_validate_json((folder / CONFIG_FILE).read_text())
-    return IJepa(config, fitting(load_file(folder / WEIGHTS_FILE), shapes(config))).eval()
+    return IJepa(config, read_fitting(folder, shapes(config))).eval()

@@ -14,12 +14,10 @@ files, of the published width.
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors.torch import save_file
 from torch import Tensor
 
-from wmserve_export.families import CONFIG_FILE
 from wmserve_export.families.ijepa import IJepaConfig
-from wmserve_export.families.lewm.weights import WEIGHTS_FILE, older_name
+from wmserve_export.families.lewm.weights import older_name, write
 from wmserve_export.families.published import Facts, Published
 from wmserve_export.families.vit import epsilon, fused_qkv, refuse_other_activations
 
@@ -51,9 +49,7 @@ def adopt(family: str, source: Published, facts: Facts, folder: Path) -> None:
     refuse_other_activations(source)
     weights = own_names(source.tensors) or huggingface_names(source.tensors)
     config = configuration(Published(weights, source.settings, source.attributes), facts)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n")
-    save_file(weights, folder / WEIGHTS_FILE)
+    write(folder, config, weights)
 
 
 def own_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

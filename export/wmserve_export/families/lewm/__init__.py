@@ -34,14 +34,9 @@ class ActionEncoder(nn.Module):
 
     def __init__(self, config: LewmConfig, weights: Weights) -> None:
         super().__init__()
-        axes, repeat = config.action.axes, config.action.action_block
-        mean = torch.tensor([axis.mean for axis in axes] * repeat).double()
-        std = torch.tensor([axis.std for axis in axes] * repeat).double()
-        # The reference's first layer is a convolution over time with kernel 1: a linear layer.
-        name = "action_encoder.patch_embed"
-        first = Affine(weights[f"{name}.weight"].double().squeeze(2), weights[f"{name}.bias"].double())
-        scored = Affine(torch.diag(1.0 / std), -mean / std)
-        self.first = Affine.linear(weights, "action_encoder.embed.0").after(first.after(scored)).module()
+        first = Affine.pointwise(weights, "action_encoder.patch_embed")
+        scored = first.of_units(config.action.axes * config.action.action_block)
+        self.first = Affine.linear(weights, "action_encoder.embed.0").after(scored).module()
         self.second = Affine.linear(weights, "action_encoder.embed.2").module()
 
     def forward(self, blocks: Tensor) -> Tensor:

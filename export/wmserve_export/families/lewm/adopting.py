@@ -5,12 +5,10 @@ All sizes but the numbers of heads are those of the tensors. Statistics and boun
 
 from pathlib import Path
 
-from safetensors.torch import save_file
 from wmserve.world import PlannerDefaults
 
-from wmserve_export.families import CONFIG_FILE, FamilyError
 from wmserve_export.families.lewm.config import LewmConfig
-from wmserve_export.families.lewm.weights import WEIGHTS_FILE, older_name
+from wmserve_export.families.lewm.weights import older_name, write
 from wmserve_export.families.published import Facts, Published
 
 PLANNER = PlannerDefaults(
@@ -25,9 +23,7 @@ def adopt(family: str, source: Published, facts: Facts, folder: Path) -> None:
     """Write it as a checkpoint of this project; FamilyError says what is missing or does not fit."""
     weights = {older_name(name): tensor.contiguous() for name, tensor in source.tensors.items()}
     config = configuration(family, Published(weights, source.settings, source.attributes), facts)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n")
-    save_file(weights, folder / WEIGHTS_FILE)
+    write(folder, config, weights)
 
 
 def configuration(family: str, source: Published, facts: Facts) -> LewmConfig:
@@ -35,13 +31,7 @@ def configuration(family: str, source: Published, facts: Facts) -> LewmConfig:
     dim, _, patch, _ = source.shape("encoder.embeddings.patch_embeddings.projection.weight")
     patches = source.shape("encoder.embeddings.position_embeddings")[1] - 1
     action_width, block_dim, _ = source.shape("action_encoder.patch_embed.weight")
-    action = facts.known_action()
-    known = action.action_block * len(action.axes)
-    if known != block_dim:
-        raise FamilyError(
-            f"the checkpoint takes {block_dim} numbers a model step, the facts have {known}: "
-            f"{action.action_block} environment steps of {len(action.axes)} axes"
-        )
+    action = facts.fitting_action(block_dim)
     heads = source.number("heads of the predictor", "predictor.heads", "predictor.transformer.layers.0.attn.heads")
     layer, block = "encoder.encoder.layer", "predictor.transformer.layers"
     return LewmConfig(

@@ -53,11 +53,6 @@ class LewmConfig(Described):
         return self.latent_dim
 
     @property
-    def block_dim(self) -> int:
-        """Width of the actions of one model step, flattened."""
-        return self.action.action_block * len(self.action.axes)
-
-    @property
     def attention_width(self) -> int:
         """Width of the predictor's queries, keys and values, all heads."""
         return self.predictor_heads * self.predictor_head_dim

@@ -1,10 +1,12 @@
 """Fuses affine maps that follow each other into one linear layer; computed in float64, kept in float32."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import torch
 from torch import Tensor, nn
+from wmserve.world import Axis
 
 from wmserve_export.families.lewm.weights import BATCH_NORM_EPS, Weights
 
@@ -22,6 +24,16 @@ class Affine:
         weight = weights[f"{name}.weight"].double()
         bias = weights.get(f"{name}.bias", torch.zeros(len(weight))).double()
         return cls(weight, bias)
+
+    @classmethod
+    def pointwise(cls, weights: Weights, name: str) -> Self:
+        """A convolution over time with kernel 1, which is a linear layer."""
+        return cls(weights[f"{name}.weight"].double().squeeze(2), weights[f"{name}.bias"].double())
+
+    def of_units(self, axes: Sequence[Axis]) -> "Affine":
+        """This map of z-scores, as a map of values in environment units, one for each axis."""
+        mean, std = (torch.tensor([getattr(axis, name) for axis in axes]).double() for name in ("mean", "std"))
+        return self.after(Affine(torch.diag(1.0 / std), -mean / std))
 
     def after_norm(self, weights: Weights, name: str) -> "Affine":
         """This map after the affine part of a layer norm."""

@@ -8,10 +8,11 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from safetensors.torch import load_file
+from pydantic import BaseModel
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from wmserve_export.families import FamilyError
+from wmserve_export.families import CONFIG_FILE, FamilyError
 from wmserve_export.families.lewm.config import LewmConfig
 
 WEIGHTS_FILE = "weights.safetensors"
@@ -38,6 +39,18 @@ def read(folder: Path, config: LewmConfig) -> Weights:
     """The tensors of a checkpoint by the reference's names; FamilyError names those that are missing or strange."""
     weights = {older_name(name): tensor for name, tensor in load_file(folder / WEIGHTS_FILE).items()}
     return fitting(weights, shapes(config))
+
+
+def read_fitting(folder: Path, wanted: Shapes) -> Weights:
+    """The tensors of a checkpoint of any family; FamilyError names those that are missing or strange."""
+    return fitting(load_file(folder / WEIGHTS_FILE), wanted)
+
+
+def write(folder: Path, config: BaseModel, weights: Weights) -> None:
+    """Make a folder a checkpoint of this project: a family's configuration, and its tensors."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n")
+    save_file(dict(weights), folder / WEIGHTS_FILE)
 
 
 def fitting(weights: Weights, wanted: Shapes) -> Weights:

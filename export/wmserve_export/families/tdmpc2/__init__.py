@@ -26,10 +26,10 @@ from wmserve.world import Axis
 
 from wmserve_export.families import CONFIG_FILE
 from wmserve_export.families.images import reduce_frames
-from wmserve_export.families.lewm.weights import Weights
+from wmserve_export.families.lewm.weights import Weights, read_fitting
 from wmserve_export.families.tdmpc2.config import Tdmpc2Config
 from wmserve_export.families.tdmpc2.layers import Classes, Critics, FrameEncoder, Perceptron, simplices
-from wmserve_export.families.tdmpc2.weights import read
+from wmserve_export.families.tdmpc2.weights import shapes
 
 
 class Standard(nn.Module):
@@ -119,4 +119,4 @@ class Tdmpc2(nn.Module):
 def load(folder: Path) -> Tdmpc2:
     """Read a checkpoint folder; safetensors only, nothing that runs code when read."""
     config = Tdmpc2Config.model_validate_json((folder / CONFIG_FILE).read_text())
-    return Tdmpc2(config, read(folder, config)).eval()
+    return Tdmpc2(config, read_fitting(folder, shapes(config))).eval()

@@ -7,11 +7,10 @@ and proprioception are in no checkpoint.
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from wmserve.world import ActionSpec, PlannerDefaults
 
 from wmserve_export.families import CONFIG_FILE, FamilyError
-from wmserve_export.families.lewm.weights import WEIGHTS_FILE, fitting
+from wmserve_export.families.lewm.weights import fitting, write
 from wmserve_export.families.published import Facts, Published
 from wmserve_export.families.tdmpc2.config import StateEncoder, Tdmpc2Config
 from wmserve_export.families.tdmpc2.formats import is_own, renamed
@@ -31,9 +30,7 @@ def adopt(family: str, source: Published, facts: Facts, folder: Path) -> None:  
     found = Published(renamed(source.tensors), source.settings, source.attributes, source.file)
     config = configuration(found, facts, own=is_own(source.tensors))
     weights = fitting({name: tensor.float().contiguous() for name, tensor in found.tensors.items()}, shapes(config))
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n")
-    save_file(dict(weights), folder / WEIGHTS_FILE)
+    write(folder, config, weights)
 
 
 def configuration(source: Published, facts: Facts, own: bool) -> Tdmpc2Config:

@@ -16,6 +16,7 @@ from pydantic import (
 from wmserve.world import ActionSpec, GoalMetric, PlannerDefaults
 
 from wmserve_export.families import Described
+from wmserve_export.families.images import IMAGENET_MEAN, IMAGENET_STD
 
 NEGATIVE_RETURN = GoalMetric(name="negative_return", unit="reward", needs_goal=False)
 """The reference's cost: minus the rewards of a plan and the value of where it ends, discounted."""
@@ -44,9 +45,9 @@ class Tdmpc2Config(Described):
 
     family: Literal["tdmpc2"] = "tdmpc2"
     image_size: NonNegativeInt = 0
-    pixel_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    pixel_mean: tuple[float, float, float] = IMAGENET_MEAN
     """Of pixels in 0..1: ImageNet's, as the reference's training uses it."""
-    pixel_std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.229, 0.224, 0.225)
+    pixel_std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = IMAGENET_STD
     pixel_width: NonNegativeInt = 0
     """Of what the encoder of frames gives to the latents; 0 where there is none."""
     encoders: tuple[StateEncoder, ...] = ()

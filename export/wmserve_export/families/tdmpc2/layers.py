@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wmserve_export.families.images import normalising
 from wmserve_export.families.lewm.weights import Weights
 from wmserve_export.families.tdmpc2.config import CHANNELS, CONVOLUTIONS, Tdmpc2Config
 
@@ -63,15 +64,14 @@ class FrameEncoder(nn.Module):
 
     def __init__(self, config: Tdmpc2Config, weights: Weights) -> None:
         super().__init__()
-        channels = (3, *[CHANNELS] * len(CONVOLUTIONS))
-        self.convolutions = nn.ModuleList(
-            loaded(nn.Conv2d(channels[index], CHANNELS, kernel, stride), weights, f"cnn.{2 * index}")
-            for index, (kernel, stride) in enumerate(CONVOLUTIONS)
+        (_, first_stride), *rest = CONVOLUTIONS
+        weight, bias = weights["cnn.0.weight"], weights["cnn.0.bias"]
+        first = normalising(weight, bias, first_stride, config.pixel_mean, config.pixel_std)
+        others = (
+            loaded(nn.Conv2d(CHANNELS, CHANNELS, kernel, stride), weights, f"cnn.{2 * index}")
+            for index, (kernel, stride) in enumerate(rest, 1)
         )
-        mean, std = (torch.tensor(values).double()[:, None, None] for values in (config.pixel_mean, config.pixel_std))
-        weight, bias = (weights[f"cnn.0.{part}"].double() for part in ("weight", "bias"))
-        shifted = bias - (weight * mean / std).sum(dim=(1, 2, 3))
-        self.convolutions[0].load_state_dict({"weight": weight / std / 255.0, "bias": shifted})
+        self.convolutions = nn.ModuleList([first, *others])
         width, inputs = weights["pixel_encoder.weight"].shape
         self.last = loaded(nn.Linear(inputs, width), weights, "pixel_encoder")
 

@@ -5,17 +5,9 @@ proprioception: the norm after their last layer is called that layer's ``ln``, a
 """
 
 from itertools import pairwise
-from pathlib import Path
 
-from safetensors.torch import load_file
-
-from wmserve_export.families.lewm.weights import WEIGHTS_FILE, Shapes, Weights, fitting, linear, norm
+from wmserve_export.families.lewm.weights import Shapes, linear, norm
 from wmserve_export.families.tdmpc2.config import CHANNELS, CONVOLUTIONS, Tdmpc2Config
-
-
-def read(folder: Path, config: Tdmpc2Config) -> Weights:
-    """The tensors of a checkpoint; FamilyError names those that are missing or strange."""
-    return fitting(load_file(folder / WEIGHTS_FILE), shapes(config))
 
 
 def shapes(config: Tdmpc2Config) -> Shapes:

@@ -33,10 +33,10 @@ from torch import Tensor, nn
 
 from wmserve_export.families import CONFIG_FILE
 from wmserve_export.families.images import reduce_frames
-from wmserve_export.families.lewm.weights import Weights
+from wmserve_export.families.lewm.weights import Weights, read_fitting
 from wmserve_export.families.vjepa2.config import VJepa2Config
 from wmserve_export.families.vjepa2.networks import Encoder, Predictor, normalised_target
-from wmserve_export.families.vjepa2.weights import read
+from wmserve_export.families.vjepa2.weights import shapes
 
 
 class VJepa2(nn.Module):
@@ -86,4 +86,4 @@ class VJepa2(nn.Module):
 def load(folder: Path) -> VJepa2:
     """Read a checkpoint folder; safetensors only, nothing that runs code when read."""
     config = VJepa2Config.model_validate_json((folder / CONFIG_FILE).read_text())
-    return VJepa2(config, read(folder, config)).eval()
+    return VJepa2(config, read_fitting(folder, shapes(config))).eval()

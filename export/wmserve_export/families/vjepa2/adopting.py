@@ -16,11 +16,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from torch import Tensor
 
-from wmserve_export.families import CONFIG_FILE
-from wmserve_export.families.lewm.weights import WEIGHTS_FILE
+from wmserve_export.families.lewm.weights import write
 from wmserve_export.families.published import Facts, Published
 from wmserve_export.families.vit import epsilon, fused_qkv, refuse_other_activations
 from wmserve_export.families.vjepa2.config import VJepa2Config
@@ -62,9 +60,7 @@ def adopt(family: str, source: Published, facts: Facts, folder: Path) -> None:
     weights = own or huggingface_names(source.tensors)
     found = Published(weights, source.settings, source.attributes)
     config = configuration(found, published_settings(found) if own else {}, facts)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n")
-    save_file(weights, folder / WEIGHTS_FILE)
+    write(folder, config, weights)
 
 
 def own_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

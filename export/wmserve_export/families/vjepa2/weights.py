@@ -1,17 +1,8 @@
 """Weights of a V-JEPA 2: the names and shapes of the authors' encoder and predictor."""
 
-from pathlib import Path
-
-from safetensors.torch import load_file
-
-from wmserve_export.families.lewm.weights import WEIGHTS_FILE, Shapes, Weights, fitting, linear, norm
+from wmserve_export.families.lewm.weights import Shapes, linear, norm
 from wmserve_export.families.vit import layer_shapes
 from wmserve_export.families.vjepa2.config import VJepa2Config
-
-
-def read(folder: Path, config: VJepa2Config) -> Weights:
-    """The tensors of a checkpoint; FamilyError names those that are missing or strange."""
-    return fitting(load_file(folder / WEIGHTS_FILE), shapes(config))
 
 
 def shapes(config: VJepa2Config) -> Shapes:

@@ -36,10 +36,10 @@ from torch.nn import functional
 from wmserve_export.families import CONFIG_FILE, FamilyError
 from wmserve_export.families.images import reduce_frames
 from wmserve_export.families.lewm.block import normalise
-from wmserve_export.families.lewm.weights import Weights
+from wmserve_export.families.lewm.weights import Weights, read_fitting
 from wmserve_export.families.vjepa2_ac.config import POSE, VJepa2AcConfig
 from wmserve_export.families.vjepa2_ac.networks import LATENT_NORM_EPS, Encoder, Predictor
-from wmserve_export.families.vjepa2_ac.weights import read
+from wmserve_export.families.vjepa2_ac.weights import shapes
 
 
 class VJepa2Ac(nn.Module):
@@ -97,4 +97,4 @@ class VJepa2Ac(nn.Module):
 def load(folder: Path) -> VJepa2Ac:
     """Read a checkpoint folder; safetensors only, nothing that runs code when read."""
     config = VJepa2AcConfig.model_validate_json((folder / CONFIG_FILE).read_text())
-    return VJepa2Ac(config, read(folder, config)).eval()
+    return VJepa2Ac(config, read_fitting(folder, shapes(config))).eval()

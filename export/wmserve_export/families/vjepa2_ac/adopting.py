@@ -17,12 +17,11 @@ released code's, where ``--world`` does not say others. How far the robot reache
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors.torch import save_file
 from torch import Tensor
 from wmserve.world import Axis
 
 from wmserve_export.families import CONFIG_FILE, FamilyError
-from wmserve_export.families.lewm.weights import WEIGHTS_FILE, Weights
+from wmserve_export.families.lewm.weights import Weights, write
 from wmserve_export.families.published import Facts, Published
 from wmserve_export.families.vjepa2_ac.config import (
     ACTION,
@@ -51,9 +50,7 @@ def adopt(family: str, source: Published, facts: Facts, folder: Path) -> None:
     del family  # one
     weights = renamed(source.tensors)
     config = configuration(Published(weights, source.settings, source.attributes), facts)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n")
-    save_file(weights, folder / WEIGHTS_FILE)
+    write(folder, config, weights)
 
 
 def renamed(tensors: Weights) -> dict[str, Tensor]:

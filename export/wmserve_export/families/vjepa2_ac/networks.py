@@ -5,7 +5,6 @@ Axes: `B` batch, `S` candidates (1 where all share a frame), `P` patches, `C` wi
 
 import torch
 from torch import Tensor, nn
-from wmserve.world import Axis
 
 from wmserve_export.families.images import patch_layer
 from wmserve_export.families.lewm.block import normalise
@@ -52,10 +51,10 @@ class Predictor(nn.Module):
     def __init__(self, config: VJepa2AcConfig, weights: Weights) -> None:
         super().__init__()
         self.embed = Linear(Affine.linear(weights, "predictor.predictor_embed"))
-        self.action = Linear(scored(Affine.linear(weights, "predictor.action_encoder"), config.action.axes))
+        self.action = Linear(Affine.linear(weights, "predictor.action_encoder").of_units(config.action.axes))
         self.pose = None
         if config.knows_pose:
-            self.pose = Linear(scored(Affine.linear(weights, "predictor.state_encoder"), config.proprioception))
+            self.pose = Linear(Affine.linear(weights, "predictor.state_encoder").of_units(config.proprioception))
         head_dim = config.predictor_dim // config.predictor_heads
         self.rotation = FrameRotation(config.frame_limit, config.side, head_dim, 1 + config.knows_pose)
         names = [f"predictor.predictor_blocks.{index}" for index in range(config.predictor_depth)]
@@ -89,9 +88,3 @@ class Predictor(nn.Module):
         """Action, pose and embedded patches of a frame, in this order, `[B, S, N, W]`."""
         conditions = [self.action(action)] if self.pose is None else [self.action(action), self.pose(pose)]
         return torch.cat([torch.stack(conditions, dim=-2), seen], dim=-2)
-
-
-def scored(affine: Affine, axes: tuple[Axis, ...]) -> Affine:
-    """This map, of values in environment units."""
-    mean, std = (torch.tensor(values).double() for values in zip(*((a.mean, a.std) for a in axes), strict=True))
-    return affine.after(Affine(torch.diag(1.0 / std), -mean / std))

@@ -3,21 +3,12 @@
 Their checkpoint holds one thing more, an ``extrinsics_encoder`` of camera poses that the published model does not use.
 """
 
-from pathlib import Path
-
-from safetensors.torch import load_file
-
-from wmserve_export.families.lewm.weights import WEIGHTS_FILE, Shapes, Weights, fitting, linear, norm
+from wmserve_export.families.lewm.weights import Shapes, linear, norm
 from wmserve_export.families.vit import layer_shapes
 from wmserve_export.families.vjepa2_ac.config import POSE, VJepa2AcConfig
 
 TUBELET = 2
 """Frames of which the encoder makes one: here one frame, twice."""
-
-
-def read(folder: Path, config: VJepa2AcConfig) -> Weights:
-    """The tensors of a checkpoint; FamilyError names those that are missing or strange."""
-    return fitting(load_file(folder / WEIGHTS_FILE), shapes(config))
 
 
 def shapes(config: VJepa2AcConfig) -> Shapes:
