@@ -281,7 +281,6 @@ def test_profiles_are_what_the_contract_allows(lewm: Traced) -> None:
         (["--dtype", "float16"], "add --target tensorrt"),
         (["--compute-capability", "8.9"], "add --target tensorrt"),
         (["--target", "tensorrt-rtx", "--precision", "mixed"], "--precision mixed is for the target cpu"),
-        (["--target", "tensorrt-rtx", "--max-batch", "0"], "--max-batch must be at least 1"),
         (["--target", "tensorrt-rtx", "--compute-capability", "Ada"], "compute_capabilities"),
     ],
 )
@@ -295,6 +294,13 @@ def test_what_does_not_fit_is_said(
     assert main([str(checkpoint), "--repository", str(tmp_path / "repository"), *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "repository").exists()
+
+
+def test_a_bound_that_is_broken_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the command is read, before anything is opened."""
+    with pytest.raises(SystemExit):
+        main(["checkpoint", "--target", "tensorrt-rtx", "--max-batch", "0"])
+    assert "--max-batch: must be at least 1" in capsys.readouterr().err
 
 
 def test_a_tensorrt_that_is_not_there_is_said(
