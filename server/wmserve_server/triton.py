@@ -24,12 +24,14 @@ from wmserve_server.backend import Encoded, Filled, Floats, Frames, Observed, Ro
 from wmserve_server.coalescing import Coalescer, Tensors
 from wmserve_server.discovery import Discovery, discover
 from wmserve_server.errors import BackendFault, Unavailable
-from wmserve_server.inference import InferenceClient
+from wmserve_server.inference import InferenceClient, channel_options
 from wmserve_server.metrics import Metrics
 from wmserve_server.planner.slices import Progress, Task, pack_task, unpack_progress
 
 log = logging.getLogger(__name__)
 
+NAMES = ("dns:", "ipv4:", "ipv6:")
+"""gRPC's own names, which may stand for several addresses."""
 POLL_S = 1.0
 RETRY_AFTER_S = 1.0
 MAX_BATCH = {"encode": 32, "rollout": 8, "plan": 2}
@@ -47,11 +49,16 @@ SCORES: Mapping[str, set[str]] = {"encode": {"ood"}, "rollout": {"error", "dista
 class TritonBackend:
     """Runs engines on one Triton; ``start`` before the first call, ``stop`` after the last."""
 
-    def __init__(self, address: str, metrics: Metrics, engine_timeout_s: float) -> None:
-        """Address is host:port of Triton's gRPC endpoint; an engine may take so many seconds for a call."""
+    def __init__(self, address: str, metrics: Metrics, engine_timeout_s: float, servers: int = 1) -> None:
+        """Address is host:port of Triton's gRPC endpoint, or a gRPC name, as ``dns:///host:port``, of several.
+
+        An engine may take so many seconds for a call. There are so many servers behind the address.
+        """
         self._engine_timeout_s = engine_timeout_s
-        self._client = InferenceServerClient(address)
-        self._inference = InferenceClient(address)
+        self._servers = servers
+        options = channel_options(several=address.startswith(NAMES))
+        self._client = InferenceServerClient(address, channel_args=options)
+        self._inference = InferenceClient(address, options)
         self._metrics = metrics
         self._coalescers: dict[tuple[str, bool], Coalescer] = {}
         """By engine, and whether latents are to come back."""
@@ -126,7 +133,7 @@ class TritonBackend:
         engine = world.engine(verb)
         if (engine, with_latents) not in self._coalescers:
             served = self._discovery.served.get(world.name)
-            observe = self._metrics.batch_size.labels(engine).observe
+            sizes, waits = self._metrics.batch_size.labels(engine), self._metrics.queue_seconds.labels(verb)
             max_batch = 1 if served is None else min(served.max_batch[verb], MAX_BATCH[verb])
 
             async def send(tensors: Tensors) -> Tensors:
@@ -135,7 +142,12 @@ class TritonBackend:
                 wanted = outputs(world if now is None else now.world, verb, with_latents)
                 return await self._infer(engine, wanted, tensors)
 
-            self._coalescers[engine, with_latents] = Coalescer(send, max_batch, MAX_IN_FLIGHT[verb], observe)
+            def observe(calls: int, waited_s: float) -> None:
+                sizes.observe(calls)
+                waits.inc(waited_s)
+
+            in_flight = MAX_IN_FLIGHT[verb] * self._servers
+            self._coalescers[engine, with_latents] = Coalescer(send, max_batch, in_flight, observe)
         return self._coalescers[engine, with_latents]
 
     async def _infer(self, engine: str, wanted: set[str], tensors: Tensors) -> Tensors:
