@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import struct
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 NAMES = ("dns:", "ipv4:", "ipv6:")
 """gRPC's own names, which may stand for several addresses."""
 POLL_S = 1.0
+REDIAL_S = 5.0
+"""gRPC looks up again what it did not find, but waits longer each time, for minutes; a new channel looks at once."""
 RETRY_AFTER_S = 1.0
 MAX_BATCH = {"encode": 32, "rollout": 8, "plan": 2}
 """Calls that travel together. Slices of searches fill an engine for milliseconds: few, so that nobody waits long."""
@@ -54,11 +57,10 @@ class TritonBackend:
 
         An engine may take so many seconds for a call. There are so many servers behind the address.
         """
+        self._address = address
         self._engine_timeout_s = engine_timeout_s
         self._servers = servers
-        options = channel_options(several=address.startswith(NAMES))
-        self._client = InferenceServerClient(address, channel_args=options)
-        self._inference = InferenceClient(address, options)
+        self._dial()
         self._metrics = metrics
         self._coalescers: dict[tuple[str, bool], Coalescer] = {}
         """By engine, and whether latents are to come back."""
@@ -77,6 +79,15 @@ class TritonBackend:
             self._poller.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._poller
+        await self._hang_up()
+
+    def _dial(self) -> None:
+        options = channel_options(several=self._address.startswith(NAMES))
+        self._client = InferenceServerClient(self._address, channel_args=options)
+        self._inference = InferenceClient(self._address, options)
+        self._dialled = time.monotonic()
+
+    async def _hang_up(self) -> None:
         await self._client.close()
         await self._inference.close()
 
@@ -214,6 +225,9 @@ class TritonBackend:
             found = await self._tried_out(found)
         except (InferenceServerException, grpc.aio.AioRpcError, TimeoutError):
             self._unready = "Triton does not answer"
+            if self._address.startswith(NAMES) and time.monotonic() - self._dialled > REDIAL_S:
+                await self._hang_up()
+                self._dial()
             return
         if found != self._discovery:
             self._coalescers.clear()

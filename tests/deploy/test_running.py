@@ -9,24 +9,27 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
-from wmserve_client import Client
+from wmserve_client import Client, WmserveError
 from wmserve_server import triton_install
 
 from deploy.checks import __main__ as proofs
 from deploy.checks import tools
-from deploy.checks.release import Release, environment
-from tests.conftest import ROOT, free_port, running
+from deploy.checks.release import Release, arguments, environment
+from tests.conftest import ROOT, Server, free_port, running
+from tests.deploy.names import names
 from tests.server.test_lifecycle import children
+from tests.server.test_several_tritons import answered
 
 pytestmark = pytest.mark.skipif(not tools.INSTALLED.exists(), reason=f"Helm is not installed: {tools.INSTALL}")
 
@@ -85,11 +88,11 @@ def release() -> Release:
 
 
 @contextmanager
-def triton(release: Release, folder: Path) -> Iterator[Triton]:
-    """Start Triton with the chart's arguments, on other ports, and backends as they lie in its image."""
+def triton(release: Release, folder: Path, **other: str) -> Iterator[Triton]:
+    """Start Triton with the chart's arguments, but on other ports, and backends as they lie in its image."""
     install = triton_install.find(None)
     layout = folder / "layout"
-    layout.mkdir()
+    layout.mkdir(parents=True)
     triton_install.lay_out(install, layout)
     shutil.rmtree(layout / "backends" / "wmserve_onnx")
     lay_out("triton.Containerfile", folder / "image")
@@ -97,16 +100,16 @@ def triton(release: Release, folder: Path) -> Iterator[Triton]:
         folder / "image/opt/tritonserver/backends/wmserve_onnx",
         layout / "backends" / "wmserve_onnx",
     )
-    ports = {name: free_port() for name in PORTS}
     container = release.component("triton").containers[0]
-    other = {f"--{name}": f"--{name}={port}" for name, port in ports.items()}
-    other["--model-repository"] = f"--model-repository={ROOT / 'model_repository'}"
-    arguments = [other.get(argument.partition("=")[0], argument) for argument in container["args"]]
-    command = [str(install.binary), *arguments, f"--backend-directory={layout / 'backends'}"]
+    options = dict(arguments(container)) | {name: str(free_port()) for name in PORTS}
+    options |= {"model-repository": str(ROOT / "model_repository")}
+    options |= {name.replace("_", "-"): value for name, value in other.items()}
+    given = [f"--{name}={value}" if value else f"--{name}" for name, value in options.items()]
+    command = [str(install.binary), *given, f"--backend-directory={layout / 'backends'}"]
     settings = triton_install.environment(install, layout, 1) | environment(container)
     with (folder / "log").open("wb") as log, subprocess.Popen(command, env=settings, stdout=log, stderr=log) as process:
         try:
-            yield Triton(process, ports)
+            yield Triton(process, {name: int(options[name]) for name in PORTS})
         finally:
             process.kill()
 
@@ -168,3 +171,68 @@ def test_the_gateway_s_image_can_be_built_of_what_it_copies(tmp_path: Path) -> N
         [sys.executable, "-m", "zipfile", "-l", str(wheel)], capture_output=True, text=True, check=True
     )
     assert "wmserve_server/__main__.py" in listed.stdout
+
+
+def test_tritons_come_and_go_and_nobody_is_turned_away(release: Release, tmp_path: Path) -> None:
+    """As pods of a headless Service do: the first after the gateway, a second later, and the first is drained.
+
+    Out of the name first and still serving, as long as `preStop` says, then told to end.
+    """
+    port, age_s = str(free_port()), 1
+    own = {"grpc_port": port, "grpc_max_connection_age": str(age_s * 1000)}
+    with names() as service, ExitStack() as stack:
+        settings = {"triton_address": service.target(int(port)), "triton_servers": "2"}
+        gateway = stack.enter_context(running(tmp_path / "gateway.log", **settings))
+        wait_for("no Triton is found", 20, lambda: "does not answer" in gateway.get("/readyz")[1])
+        first = stack.enter_context(triton(release, tmp_path / "first", grpc_address="127.0.0.2", **own))
+        second = stack.enter_context(triton(release, tmp_path / "second", grpc_address="127.0.0.3", **own))
+        for one in (first, second):
+            wait_for("Triton is ready", 60, lambda one=one: one.status("/v2/health/ready") == 200)
+        service.addresses = ["127.0.0.2"]
+        gateway.wait_ready(15)
+        calls = stack.enter_context(asking(gateway))
+        service.addresses = ["127.0.0.2", "127.0.0.3"]
+        wait_for("the second gets its share", 10 * age_s, lambda: answered(f"127.0.0.3:{port}") > 20)
+        service.addresses = ["127.0.0.3"]
+        time.sleep(2 * age_s + 1)
+        before = answered(f"127.0.0.2:{port}")
+        time.sleep(0.5)
+        assert answered(f"127.0.0.2:{port}") == before  # nobody asks it any more
+        first.process.send_signal(signal.SIGTERM)
+        assert first.process.wait(30) == 0
+        made = calls.count
+        wait_for("calls go on", 5, lambda: calls.count > made + 20)
+        assert calls.failed == []
+        assert not re.search(r'wmserve_request_seconds_count{code="(?!ok)', gateway.get("/metrics")[1])
+
+
+class Calls:
+    """How many calls were made, and what went wrong with some."""
+
+    count = 0
+
+    def __init__(self) -> None:
+        self.failed: list[Exception] = []
+
+
+@contextmanager
+def asking(gateway: Server) -> Iterator[Calls]:
+    """Encode one frame after the other while the block runs."""
+    calls, over = Calls(), threading.Event()
+
+    def ask() -> None:
+        with Client(gateway.grpc) as client:
+            while not over.is_set():
+                try:
+                    client.encode("two_room", FRAME)
+                except WmserveError as error:
+                    calls.failed.append(error)
+                calls.count += 1
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    try:
+        yield calls
+    finally:
+        over.set()
+        asker.join()
