@@ -4,16 +4,18 @@ python -m deploy.checks
 """
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from deploy.checks import policies, readme, schemas, tools
-from deploy.checks.breakages import BREAKAGES
-from deploy.checks.refusals import REFUSALS
+from deploy.checks.breakages import BREAKAGES, Breakage
+from deploy.checks.refusals import REFUSALS, Refusal
 from deploy.checks.release import Release
 
 CONTAINERS = tools.ROOT / "deploy" / "containers"
@@ -47,9 +49,8 @@ def check_kubectl(values: tools.Values, age: str) -> Iterator[str]:
     yield from [] if tools.call(tools.program("kubectl", age), *command, text=listed) else ["kubectl has read nothing"]
 
 
-def check_breakage(number: int, releases: dict[str, Release]) -> Iterator[str]:
+def check_breakage(breakage: Breakage, releases: dict[str, Release]) -> Iterator[str]:
     """A broken rule is seen to be broken."""
-    breakage = BREAKAGES[number]
     if breakage.rule not in policies.broken(breakage.of(releases[breakage.values])):
         yield f"{breakage.rule} holds in spite of a change to {breakage.path}"
 
@@ -62,32 +63,56 @@ def check_alerts() -> Iterator[str]:
         yield done.stdout + done.stderr
 
 
+def check_lint(values: tools.Values, age: str) -> Iterator[str]:
+    """Helm's linter; what it says comes as Failed."""
+    tools.lint(values.path, age)
+    yield from ()
+
+
+def check_policy(values: tools.Values, rule: policies.Rule) -> Iterator[str]:
+    """One rule."""
+    yield from rule(release(values))
+
+
+def check_refusal(refusal: Refusal, age: str) -> Iterator[str]:
+    """Helm refuses, and says why."""
+    verdict = refusal.verdict(age)
+    yield from [verdict] if verdict else []
+
+
+def check_container_file(file: Path) -> Iterator[str]:
+    """What hadolint says."""
+    yield from tools.call(tools.HADOLINT, str(file)).splitlines()
+
+
+def check_readme() -> Iterator[str]:
+    """It is what is made of the values today."""
+    if readme.README.read_text() != readme.rendered():
+        yield "make deploy/chart/README.md"
+
+
 def checks() -> Iterator[Check]:
     """All of them."""
     everything = tools.all_values()
     for values in everything:
         for age in tools.AGES:
-            yield "helm lint", f"{values.name}, Helm of {age}", lambda v=values, a=age: tools.lint(v.path, a) or ()
-            yield "kubectl", f"{values.name}, kubectl of {age}", lambda v=values, a=age: check_kubectl(v, a)
+            yield "helm lint", f"{values.name}, Helm of {age}", partial(check_lint, values, age)
+            yield "kubectl", f"{values.name}, kubectl of {age}", partial(check_kubectl, values, age)
             for kubernetes in schemas.versions():
                 name = f"{values.name}, Helm of {age}, Kubernetes {kubernetes}"
-                yield "schemas", name, lambda v=values, a=age, k=kubernetes: check_schemas(v, a, k)
+                yield "schemas", name, partial(check_schemas, values, age, kubernetes)
         for rule in policies.RULES:
-            yield "policies", f"{values.name}, {rule.__name__}", lambda v=values, r=rule: r(release(v))
+            yield "policies", f"{values.name}, {rule.__name__}", partial(check_policy, values, rule)
     releases = {values.name: release(values) for values in everything}
-    for number, breakage in enumerate(BREAKAGES):
-        yield "broken policies", f"{breakage.rule} {breakage.path}", lambda n=number: check_breakage(n, releases)
+    for breakage in BREAKAGES:
+        yield "broken policies", f"{breakage.rule} {breakage.path}", partial(check_breakage, breakage, releases)
     for refusal in REFUSALS:
         for age in tools.AGES:
-            yield "refusals", f"{refusal.name}, Helm of {age}", lambda r=refusal, a=age: filter(None, [r.verdict(a)])
+            yield "refusals", f"{refusal.name}, Helm of {age}", partial(check_refusal, refusal, age)
     for file in sorted(CONTAINERS.glob("*.Containerfile")):
-        yield "container files", file.name, lambda f=file: tools.call(tools.HADOLINT, str(f)).splitlines()
-    yield (
-        "readme",
-        "README.md",
-        lambda: [] if readme.README.read_text() == readme.rendered() else ["it is not made anew"],
-    )
-    if tools.found("promtool"):
+        yield "container files", file.name, partial(check_container_file, file)
+    yield "readme", readme.README.name, check_readme
+    if shutil.which("promtool"):
         yield "alerts", "alerts.yml", check_alerts
 
 

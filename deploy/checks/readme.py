@@ -4,7 +4,6 @@ python -m deploy.checks.readme      writes it
 """
 
 import json
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -84,4 +83,3 @@ def comment(lines: list[str], line: int) -> str:
 
 if __name__ == "__main__":
     README.write_text(rendered())
-    sys.exit()

@@ -82,7 +82,8 @@ class Release:
 
 def selects(selector: Mapping[str, Any], labels: Labels) -> bool:
     """Whether a label selector, which has no expressions, takes these labels."""
-    return selector.get("matchLabels", {}).items() <= labels.items()
+    wanted: Labels = selector.get("matchLabels", {})
+    return wanted.items() <= labels.items()
 
 
 def lets_through(rule: Mapping[str, Any], peers: str, other: Somebody, port: int) -> bool:

@@ -58,10 +58,15 @@ def validator(api: str, kind: str, kubernetes: str) -> Draft202012Validator:
     file = folder / f"{'-'.join(filter(None, [kind.lower(), group.partition('.')[0], version]))}.json"
     if not file.is_file():
         raise KeyError(f"Kubernetes {kubernetes} has no {api} {kind}")
-    definitions: Registry[Any] = Registry().with_resource(
-        "_definitions.json", Resource.from_contents(read(folder / "_definitions.json"))
-    )
-    return Draft202012Validator(read(file), registry=definitions)
+    return Draft202012Validator(read(file), registry=definitions(folder))
+
+
+@cache
+def definitions(folder: Path) -> Registry[Any]:
+    """What the schemas of a Kubernetes refer to."""
+    found: Registry[Any] = Registry()
+    contents = Resource.from_contents(read(folder / "_definitions.json"))
+    return found.with_resource("_definitions.json", contents).crawl()
 
 
 @cache
