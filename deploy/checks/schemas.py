@@ -64,9 +64,9 @@ def validator(api: str, kind: str, kubernetes: str) -> Draft202012Validator:
 @cache
 def definitions(folder: Path) -> Registry[Any]:
     """What the schemas of a Kubernetes refer to."""
-    found: Registry[Any] = Registry()
     contents = Resource.from_contents(read(folder / "_definitions.json"))
-    return found.with_resource("_definitions.json", contents).crawl()
+    found: Registry[Any] = Registry().with_resource("_definitions.json", contents)
+    return found.crawl()
 
 
 @cache

@@ -76,10 +76,10 @@ def lint(values: Path, age: str) -> None:
 
 
 @cache
-def template(values: Path, age: str = NEWEST, kubernetes: str = "1.37.0") -> str:
+def template(values: Path, age: str = NEWEST, kubernetes: str = "1.37.0", chart: Path = CHART) -> str:
     """Render the chart; Failed where its schema, or a template, refuses."""
     return call(
-        *(program("helm", age), "template", RELEASE, str(CHART), "--namespace", NAMESPACE),
+        *(program("helm", age), "template", RELEASE, str(chart), "--namespace", NAMESPACE),
         *("--values", str(values), "--kube-version", kubernetes),
     )
 

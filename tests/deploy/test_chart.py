@@ -14,6 +14,7 @@ from wmserve_server.settings import Settings
 from deploy.checks import __main__ as proofs
 from deploy.checks import policies, readme, schemas, tools
 from deploy.checks.breakages import BREAKAGES, Breakage
+from deploy.checks.policies import operation
 from deploy.checks.refusals import REFUSALS, Refusal
 from deploy.checks.release import Release, environment
 
@@ -85,6 +86,14 @@ def test_schemas_find_what_is_misspelt(releases: dict[str, Release], values: str
     assert [found for one in manifests for found in schemas.problems(one, schemas.versions()[-1])]
 
 
+def test_the_packaged_chart_renders_the_same(tmp_path: Path) -> None:
+    """Nothing that it needs is left out of the package."""
+    tools.call(tools.program("helm"), "package", str(tools.CHART), "--destination", str(tmp_path))
+    (package,) = tmp_path.glob("*.tgz")
+    values = tools.CHART / "ci" / "gpu-image-keda-values.yaml"
+    assert tools.template(values, chart=package) == tools.template(values)
+
+
 def test_kubectl_finds_a_wrong_type(releases: dict[str, Release]) -> None:
     """It reads pods into its own types."""
     path = "Deployment/gateway/spec/template/spec/terminationGracePeriodSeconds"
@@ -126,10 +135,10 @@ def test_the_gateway_takes_the_settings_that_it_is_given(
 def test_scalers_go_by_metrics_that_there_are(releases: dict[str, Release]) -> None:
     """KEDA by those of the gateway, HorizontalPodAutoscalers by those that prometheus-adapter makes of them."""
     rules = yaml.safe_load((tools.ROOT / "deploy" / "prometheus" / "adapter.yml").read_text())["rules"]["custom"]
-    asked = set(policies.queries(releases["cpu-storage-hpa"].of("HorizontalPodAutoscaler")))
+    asked = set(operation.queries(releases["cpu-storage-hpa"].of("HorizontalPodAutoscaler")))
     assert asked == {rule["name"]["as"] for rule in rules}
     used = [rule["seriesQuery"] for rule in rules]
-    used += policies.queries(releases["gpu-image-keda"].of("ScaledObject"))
+    used += operation.queries(releases["gpu-image-keda"].of("ScaledObject"))
     metrics = Metrics()
     metrics.queue_seconds.labels("plan")
     said = metrics.text()[0].decode()
