@@ -1,6 +1,6 @@
 """Puts a gateway together, runs it and takes it down: Triton, core, both edges.
 
-start: ports -> Triton -> ready            stop: not ready -> drain -> edges -> Triton
+start: ports -> Triton -> ready            stop: not ready -> delay -> drain -> edges -> Triton
 """
 
 import asyncio
@@ -35,6 +35,10 @@ class HttpServer(uvicorn.Server):
         """Leave the signals alone."""
         yield
 
+    def end_connections(self) -> None:
+        """Have each connection end with its next answer: whoever keeps one would otherwise never go elsewhere."""
+        self.config.encoded_headers.append((b"connection", b"close"))
+
 
 def http_server(app: HttpEdge, settings: Settings) -> tuple[HttpServer, socket.socket]:
     """An HTTP server on a socket that listens already, so that a taken port is known before anything starts."""
@@ -67,6 +71,8 @@ class Gateway:
         self._settings = settings
         self._metrics = Metrics()
         self._admission = Admission(settings.max_in_flight)
+        self._metrics.work_in_flight.set_function(lambda: self._admission.in_flight)
+        self._metrics.work_limit.set(settings.max_in_flight)
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -77,7 +83,7 @@ class Gateway:
         triton = None if self._settings.triton_address else self._embedded()
         address = triton.grpc_address if triton is not None else self._settings.triton_address
         assert address is not None
-        backend = TritonBackend(address, self._metrics, self._settings.engine_timeout_s)
+        backend = TritonBackend(address, self._metrics, self._settings.engine_timeout_s, self._settings.triton_servers)
         async with contextlib.AsyncExitStack() as stack:
             if triton is not None:
                 stack.push_async_callback(triton.stop)
@@ -113,13 +119,25 @@ class Gateway:
         try:
             await self._until_stopped(backend, triton)
         finally:
-            log.info("stopping: no new requests; finishing those in flight")
-            if not await self._admission.drain(settings.drain_timeout_s):
-                log.warning("some requests were not finished in time")
+            await self._drain(http, grpc_server)
             watching.cancel()
             await grpc_server.stop(grace_s=1.0)
             http.should_exit = True
             await serving
+
+    async def _drain(self, http: HttpServer, grpc_server: GrpcServer) -> None:
+        """Not ready first and still serving, then nobody new, then those in flight are finished."""
+        settings = self._settings
+        log.info("stopping: not ready, requests are answered for %g s more", settings.drain_delay_s)
+        self._admission.leave()
+        http.end_connections()
+        await asyncio.sleep(settings.drain_delay_s)
+        log.info("stopping: no new requests; finishing those in flight")
+        # At once, so that callers hear that their connections end, and make new ones elsewhere.
+        leaving = asyncio.create_task(grpc_server.stop(settings.drain_timeout_s))
+        if not await self._admission.drain(settings.drain_timeout_s):
+            log.warning("some requests were not finished in time")
+        leaving.cancel()
 
     async def _until_stopped(self, backend: TritonBackend, triton: EmbeddedTriton | None) -> None:
         """Bring the engines up and wait for the signal to stop, which may come first."""

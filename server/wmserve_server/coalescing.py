@@ -8,6 +8,7 @@ small plan passes large ones. Each time that a call is passed counts for it, so 
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from wmserve_server.errors import Unavailable
 Tensors = Mapping[str, NDArray[np.generic]]
 Send = Callable[[Tensors], Awaitable[Tensors]]
 """Sends tensors with a leading batch axis `[B, ...]` and returns tensors with the same."""
+OnBatch = Callable[[int, float], None]
+"""Told of each batch that leaves: its calls, and the seconds that they have waited, together."""
 
 MAX_BATCH_BYTES = 8 << 20
 
@@ -33,6 +36,8 @@ class Call:
     answer: "asyncio.Future[Tensors]"
     turns: int
     """Turns that this work has had before, less the times that others were taken while it waited."""
+    since: float
+    """When it began to wait, on the clock of :func:`time.perf_counter`."""
 
     @property
     def signature(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
@@ -48,7 +53,7 @@ class Call:
 class Coalescer:
     """The queue in front of one engine."""
 
-    def __init__(self, send: Send, max_batch: int, max_in_flight: int, on_batch: Callable[[int], None]) -> None:
+    def __init__(self, send: Send, max_batch: int, max_in_flight: int, on_batch: OnBatch) -> None:
         self._send = send
         self._max_in_flight = max_in_flight
         self._max_batch = max_batch
@@ -59,7 +64,7 @@ class Coalescer:
     async def call(self, tensors: Tensors, turns: int = 0) -> Tensors:
         """Send one caller's tensors and return theirs of the answer; raises what ``send`` raises."""
         answer: asyncio.Future[Tensors] = asyncio.get_running_loop().create_future()
-        self._waiting.append(Call(tensors, answer, turns))
+        self._waiting.append(Call(tensors, answer, turns, time.perf_counter()))
         # Not at once: who asks in the same turn of the loop, as a plan does for start and goal, travels along.
         asyncio.get_running_loop().call_soon(self._pump)
         return await answer
@@ -96,7 +101,8 @@ class Coalescer:
         return room and call.signature == batch[0].signature
 
     async def _run(self, batch: list[Call]) -> None:
-        self._on_batch(len(batch))
+        now = time.perf_counter()
+        self._on_batch(len(batch), sum(now - call.since for call in batch))
         names = batch[0].tensors
         try:
             answers = await self._send({name: np.stack([call.tensors[name] for call in batch]) for name in names})

@@ -103,6 +103,20 @@ class Metrics:
         self.batch_size = histogram(
             "wmserve_batch_size", "Calls that travelled to an engine together.", ("engine",), COUNT_BUCKETS
         )
+        self.queue_seconds = Counter(
+            "wmserve_queue_seconds",
+            "Seconds that calls have waited for their turn at an engine; its rate is how many wait.",
+            ("verb",),
+            registry=self.registry,
+        )
+        self.work_in_flight = Gauge(
+            "wmserve_work_in_flight",
+            "Work let in and not done, in requests, a plan counting for several by its size.",
+            registry=self.registry,
+        )
+        self.work_limit = Gauge(
+            "wmserve_work_limit", "Work above which requests are turned away.", registry=self.registry
+        )
         self.latents = LatentsWindows()
         self.registry.register(self.latents)
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -15,7 +15,12 @@ class Settings(BaseSettings):
     http_port: int = Field(8080, ge=0, le=65535, description="HTTP port; 0 takes a free one.")
     grpc_port: int = Field(8081, ge=0, le=65535, description="gRPC port; 0 takes a free one.")
     triton_address: str | None = Field(
-        None, description="host:port of a Triton's gRPC endpoint; left out, wmserve runs its own on loopback."
+        None,
+        description="host:port of a Triton's gRPC endpoint, or dns:///host:port or ipv4:host:port,host:port of several "
+        "that serve the same; left out, wmserve runs its own on loopback.",
+    )
+    triton_servers: PositiveInt = Field(
+        1, description="Tritons behind that address: so many times as many batches are on their way at once."
     )
     model_repository: Path = Field(Path("model_repository"), description="Folder that its own Triton serves.")
     triton_home: Path | None = Field(
@@ -39,7 +44,12 @@ class Settings(BaseSettings):
     default_timeout_s: PositiveFloat = Field(
         10.0, description="Time limit of encode and rollout that name none; a plan has its deadline_ms."
     )
-    drain_timeout_s: PositiveFloat = Field(10.0, description="On shutdown, longest wait for requests in flight.")
+    drain_delay_s: NonNegativeFloat = Field(
+        0.0,
+        description="On shutdown, seconds in which it says that it is not ready and answers as before, so that whoever "
+        "sends requests here can learn of it.",
+    )
+    drain_timeout_s: PositiveFloat = Field(10.0, description="After that, longest wait for requests in flight.")
     log_level: str = Field("INFO", description="Level of the log on standard error.")
 
 

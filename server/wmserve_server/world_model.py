@@ -83,7 +83,7 @@ class WorldModel:
 
     def unready_reason(self) -> str | None:
         """Why requests cannot be answered now; None when they can."""
-        return "the server is shutting down" if self._admission.draining else self._backend.unready_reason()
+        return "the server is shutting down" if self._admission.leaving else self._backend.unready_reason()
 
     def problems(self) -> tuple[str, ...]:
         """Why there are worlds that are not served, if there are."""

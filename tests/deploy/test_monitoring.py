@@ -16,7 +16,8 @@ from loadtest import monitoring
 from tests.conftest import ROOT, Server
 
 WORLD = "two_room"
-DEPLOY = ROOT / "deploy"
+HERE = ROOT / "tests" / "deploy"
+TESTS = ("alerts_test.yml", "alerts_slow_test.yml")
 QUERIES = [(panel["title"], target["expr"]) for panel in monitoring.PANELS for target in panel["targets"]]
 RATE_INTERVAL_S, SCRAPED_FOR_S = 15, 12
 
@@ -28,21 +29,19 @@ pytestmark = pytest.mark.skipif(
 
 def promtool(*arguments: str) -> str:
     """Run promtool; what it says where it fails."""
-    done = subprocess.run(
-        ["promtool", *arguments], capture_output=True, text=True, cwd=DEPLOY / "prometheus", check=False
-    )
+    done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, cwd=HERE, check=False)
     return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
 def test_each_alert_fires_for_its_fault_and_only_then() -> None:
     """Rules are valid; promtool plays faults, and a healthy server, against them."""
-    assert promtool("check", "rules", "alerts.yml") == ""
-    assert promtool("test", "rules", "alerts_test.yml") == ""
+    assert promtool("check", "rules", str(monitoring.RULES)) == ""
+    assert promtool("test", "rules", *TESTS) == ""
 
 
 def test_each_alert_is_tested() -> None:
     """A rule that nobody has seen fire is none."""
-    rules, tests = ((DEPLOY / "prometheus" / name).read_text() for name in ("alerts.yml", "alerts_test.yml"))
+    rules, tests = monitoring.RULES.read_text(), "".join((HERE / name).read_text() for name in TESTS)
     assert set(re.findall(r"alert: (\w+)", rules)) == set(re.findall(r'alertname="(\w+)"', tests))
 
 

@@ -32,7 +32,7 @@ def engine() -> Engine:
 
 @pytest.fixture
 def coalescer(engine: Engine) -> Coalescer:
-    return Coalescer(engine.send, max_batch=8, max_in_flight=2, on_batch=lambda _: None)
+    return Coalescer(engine.send, max_batch=8, max_in_flight=2, on_batch=lambda *_: None)
 
 
 async def test_each_caller_gets_its_own_row(engine: Engine, coalescer: Coalescer) -> None:
@@ -88,7 +88,7 @@ def one_by_one() -> tuple[Coalescer, list[float]]:
         served.extend(tensors["x"][:, 0])
         return tensors
 
-    coalescer = Coalescer(send, max_batch=1, max_in_flight=1, on_batch=lambda _: None)
+    coalescer = Coalescer(send, max_batch=1, max_in_flight=1, on_batch=lambda *_: None)
     return coalescer, served
 
 
@@ -118,7 +118,7 @@ async def test_a_short_answer_is_an_error_of_its_callers() -> None:
     async def send(tensors: Tensors) -> Tensors:
         return {"y": tensors["x"][:1]}
 
-    coalescer = Coalescer(send, max_batch=8, max_in_flight=1, on_batch=lambda _: None)
+    coalescer = Coalescer(send, max_batch=8, max_in_flight=1, on_batch=lambda *_: None)
     async with asyncio.timeout(1):
         calls = (coalescer.call(sized(float(number))) for number in range(3))
         answers = await asyncio.gather(*calls, return_exceptions=True)
