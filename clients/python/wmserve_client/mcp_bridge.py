@@ -52,6 +52,8 @@ async def bridge(url: str) -> None:
     async with (
         streamable_http_client(url) as (from_server, to_server),
         stdio_server() as (from_host, to_host),
+        to_server,
+        to_host,  # both are closed before their transports, which wait for that
         anyio.create_task_group() as both,
     ):
         headers = Headers()
