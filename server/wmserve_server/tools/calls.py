@@ -17,7 +17,7 @@ from wmserve_server.json_arrays import AnyArray
 from wmserve_server.tools import answers as a
 from wmserve_server.tools import arguments as given
 from wmserve_server.tools import words as w
-from wmserve_server.tools.cards import brief, described
+from wmserve_server.tools.cards import described, listed
 from wmserve_server.world_model import WorldModel
 
 NAMES: Mapping[str, str] = {
@@ -55,31 +55,29 @@ def renamed() -> Iterator[None]:
 
 
 async def worlds(core: WorldModel, arguments: given.WorldsArguments) -> a.WorldsAnswer:
-    """List the worlds, or describe one."""
+    """List the worlds, or describe one: the only one needs no name."""
     served = core.worlds()
     if arguments.world is None and len(served) != 1:
-        shown = [brief(served[name]) for name in sorted(served)[: a.SHOWN_WORLDS]]
-        names = ", ".join(card.name for card in shown) or "none"
-        missing = w.left_out(("worlds", len(served), len(shown)), how="GET /v1/worlds lists all")
-        summary = f"{len(served)} worlds are served: {names}. Ask for one by name to be told its actions and readouts."
-        return a.WorldsAnswer(summary=summary, worlds=shown, left_out=missing)
-    world = core.world(arguments.world or next(iter(served)))
-    return described(world)
+        return listed(served)
+    return described(core.world(arguments.world or next(iter(served))))
 
 
 async def encode(core: WorldModel, arguments: given.EncodeArguments) -> a.EncodeAnswer:
     """Encode what is seen."""
     world = core.world(arguments.world)
-    request = m.EncodeRequest(
-        world=world.name, observations=seen(arguments.images, arguments.proprioception), return_latents=False
-    )
     with renamed():
-        answer = await core.encode(request)
+        observations = seen(arguments.images, arguments.proprioception)
+        answer = await core.encode(m.EncodeRequest(world=world.name, observations=observations))
+    return encode_answer(world, answer, full=arguments.detail == "full")
+
+
+def encode_answer(world: World, answer: m.EncodeResponse, full: bool) -> a.EncodeAnswer:
+    """What was seen, in words: the last frame."""
     last, strange = w.readouts(world, answer.readouts[-1]), answer.ood_p_value
     p_value = None if strange is None else w.short(strange[-1])
-    frames = w.steps(answer.readouts) if arguments.detail == "full" else None
+    frames = w.steps(answer.readouts) if full else None
     says = w.familiarity(p_value) if answer.calibrated else f" {w.UNCALIBRATED}"
-    read = w.listed(last) or "a state of which nothing is read"
+    read = w.in_words(last) or "a state of which nothing is read"
     return a.EncodeAnswer(
         summary=f"Seen: {read}.{says} Its handle is {answer.latents_id}.",
         latents_id=answer.latents_id,
@@ -109,7 +107,7 @@ def rollout_answer(world: World, answer: m.RolloutResponse, full: bool) -> a.Rol
     trusted = None if answer.trusted_horizon is None else answer.trusted_horizon[0]
     last_radius = None if radius is None else w.short(radius[-1])
     steps = w.steps(values, disagreement=disagreement, radius=radius) if full else None
-    expected = f"After {count * world.action.action_block} environment steps: {w.listed(end) or 'no readouts'}."
+    expected = f"After {count * world.action.action_block} environment steps: {w.in_words(end) or 'no readouts'}."
     return a.RolloutAnswer(
         summary=f"{expected} {w.believed(world, trusted, count, last_radius)}",
         readouts=end,
@@ -167,7 +165,7 @@ def plan_answer(
     distance = w.short(found.goal_distance[-1])
     says = [verdict(status, reasons, execute)]
     says += [
-        f"At its end: {w.listed(end) or 'no readouts'}; {distance:g} {w.clipped(world.metric.unit)} from the goal."
+        f"At its end: {w.in_words(end) or 'no readouts'}; {distance:g} {w.clipped(world.metric.unit)} from the goal."
     ]
     says += [w.believed(world, found.trusted_horizon, count, radius)] if found.status == "ok" else []
     return a.PlanAnswer(
@@ -229,7 +227,7 @@ def observe_answer(world: World, answer: m.ObserveResponse, full: bool) -> a.Obs
         numbers = ("expected_error", "ood_p_value", "coverage", "evidence")
         more = {name: w.maybe(getattr(answer, name)) for name in numbers} | {"observed": answer.observed}
     return a.ObserveAnswer(
-        summary=f"Now: {w.listed(now) or 'nothing is read'}. {outcome(answer)}",
+        summary=f"Now: {w.in_words(now) or 'nothing is read'}. {outcome(answer)}",
         latents_id=answer.latents_id,
         readouts=now,
         error=w.short(answer.error),

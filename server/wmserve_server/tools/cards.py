@@ -1,6 +1,6 @@
 """Worlds as a tool-calling model is told of them: the contract in few words, of bounded length."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from wmserve.world import Axis, Readout, World
 
@@ -11,6 +11,15 @@ from wmserve_server.tools import words as w
 def brief(world: World) -> a.WorldCard:
     """A world in a line."""
     return a.WorldCard(name=world.name, description=w.clipped(world.description, a.SHOWN_TEXT), verbs=list(world.verbs))
+
+
+def listed(served: Mapping[str, World]) -> a.WorldsAnswer:
+    """All worlds, each in a line."""
+    shown = [brief(served[name]) for name in sorted(served)[: a.SHOWN_WORLDS]]
+    names = ", ".join(card.name for card in shown) or "none"
+    says = f"{len(served)} worlds are served: {names}. Ask for one by name to be told its actions and readouts."
+    missing = w.left_out(("worlds", len(served), len(shown)), how="GET /v1/worlds lists all")
+    return a.WorldsAnswer(summary=says, worlds=shown, left_out=missing)
 
 
 def described(world: World) -> a.WorldsAnswer:

@@ -78,7 +78,7 @@ def left_out(*cut: tuple[str, int, int], how: str = "/v1 for programs answers al
     return f"Shown are {', '.join(missing)}; {how}." if missing else None
 
 
-def listed(found: Sequence[a.Readout]) -> str:
+def in_words(found: Sequence[a.Readout]) -> str:
     """Readouts in words, the first three."""
     return ", ".join(
         f"{one.name} {one.value:g}{'' if one.radius is None else f' ± {one.radius:g}'} {one.unit}" for one in found[:3]
