@@ -1,7 +1,7 @@
 """The published rules of strict tools, as of November 2026, as a checker: what it finds is what a vendor would refuse.
 
-OpenAI: developers.openai.com, Structured Outputs, supported schemas. Anthropic: platform.claude.com, Structured outputs,
-JSON Schema limitations, and Define tools. Where one vendor's documents leave a keyword open, it counts as refused.
+OpenAI: Structured Outputs, supported schemas. Anthropic: Structured outputs, JSON Schema limitations, and Define tools.
+Where one vendor's documents leave a keyword open, it counts as refused.
 """
 
 import json

@@ -8,13 +8,13 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SHOWN_WORLDS = 12
+SHOWN_WORLDS = 10
 SHOWN_AXES = 10
-SHOWN_READOUTS = 8
-SHOWN_STEPS = 6
-SHOWN_NUMBERS = 120
+SHOWN_READOUTS = 6
+SHOWN_STEPS = 5
+SHOWN_NUMBERS = 56
 """Of the actions of a plan."""
-SHOWN_NAME, SHOWN_TEXT = 32, 200
+SHOWN_NAME, SHOWN_TEXT = 32, 160
 """Letters of what an exporter wrote: names and units, descriptions."""
 
 Summary = Annotated[str, Field(description="The answer in words.")]

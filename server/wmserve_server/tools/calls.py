@@ -159,7 +159,7 @@ def plan_answer(
     actions = None if status == "refused" else rows_shown(wanted, world.action.action_block)
     radius = None if found.radius is None else w.short(found.radius[-1])
     end = w.readouts(world, found.readouts[-1], None if found.readout_radius is None else found.readout_radius[-1])
-    known = {"disagreement": found.disagreement, "radius": found.radius, "goal_distance": found.goal_distance}
+    known = {"radius": found.radius, "goal_distance": found.goal_distance}
     steps = w.steps(found.readouts, **known) if full else None
     reasons = [w.REASONS[reason] for reason in found.reasons]
     distance = w.short(found.goal_distance[-1])
@@ -195,8 +195,10 @@ def plan_answer(
 def verdict(status: str, reasons: list[str], execute: int) -> str:
     """Whether to execute a plan."""
     if status == "refused":
-        return f"Refused, do not execute it: {'; '.join(reasons)}. Observe anew, or choose a nearer or another goal."
-    allowed = f"A person has allowed this plan, which was refused: {'; '.join(reasons)}." if reasons else "A plan."
+        return (
+            f"Refused, do not execute it: {'; '.join(reasons[:3])}. Observe anew, or choose a nearer or another goal."
+        )
+    allowed = f"A person has allowed this plan, which was refused: {'; '.join(reasons[:3])}." if reasons else "A plan."
     return f"{allowed} Execute {execute} environment steps, call wmserve_observe with its decision_id, and plan again."
 
 

@@ -16,8 +16,7 @@ def brief(world: World) -> a.WorldCard:
 def listed(served: Mapping[str, World]) -> a.WorldsAnswer:
     """All worlds, each in a line."""
     shown = [brief(served[name]) for name in sorted(served)[: a.SHOWN_WORLDS]]
-    names = ", ".join(card.name for card in shown) or "none"
-    says = f"{len(served)} worlds are served: {names}. Ask for one by name to be told its actions and readouts."
+    says = f"{len(served)} worlds are served. Ask for one by name to be told its actions and readouts."
     missing = w.left_out(("worlds", len(served), len(shown)), how="GET /v1/worlds lists all")
     return a.WorldsAnswer(summary=says, worlds=shown, left_out=missing)
 
