@@ -126,6 +126,7 @@ class Gateway:
                 log.warning("some requests were not finished in time")
             watching.cancel()
             await grpc_server.stop(grace_s=1.0)
+            mcp.stop()
             http.should_exit = True
             await serving
 

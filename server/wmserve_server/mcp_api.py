@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+import anyio
 import mcp_types as types
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
@@ -27,7 +28,7 @@ from mcp.server.transport_security import TransportSecuritySettings
 from mcp.shared.exceptions import MCPError
 from mcp_types.version import is_version_at_least
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from wmserve_server import messages as m
 from wmserve_server import wire
@@ -76,6 +77,7 @@ class McpEdge:
         self._core = core
         self._metrics = metrics
         self._waiting: OrderedDict[str, tuple[PlanArguments, m.PlanResponse]] = OrderedDict()
+        self._open: set[anyio.CancelScope] = set()
         self._tools = [described(tool) for tool in TOOLS.values()]
         server: Server[Any] = Server(
             NAME,
@@ -100,9 +102,28 @@ class McpEdge:
         async with self._sessions.run():
             yield
 
+    def stop(self) -> None:
+        """End what is open: a host that listens would keep the server from stopping."""
+        for one in self._open:
+            one.cancel()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
-        await self._sessions.handle_request(scope, receive, send)
+        answering = False
+
+        async def sent(message: Message) -> None:
+            nonlocal answering
+            answering = message["type"] == "http.response.start" or message.get("more_body", False)
+            await send(message)
+
+        with anyio.CancelScope() as one:
+            self._open.add(one)
+            try:
+                await self._sessions.handle_request(scope, receive, sent)
+            finally:
+                self._open.discard(one)
+        if one.cancelled_caught and answering:
+            await send({"type": "http.response.body", "body": b""})
 
     async def _list_tools(self, _: Context, __: types.PaginatedRequestParams | None) -> types.ListToolsResult:
         return types.ListToolsResult(tools=self._tools)

