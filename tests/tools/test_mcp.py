@@ -33,7 +33,7 @@ REPLIES = {
     "approved": APPROVE,
     "not approved": types.ElicitResult(action="accept", content={"approve": False}),
     "not a word": types.ElicitResult(action="accept", content={"approve": "yes"}),
-    "declined": types.ElicitResult(action="decline"),
+    "declined": types.ElicitResult(action="decline", content={"approve": True}),
     "cancelled": types.ElicitResult(action="cancel"),
 }
 
