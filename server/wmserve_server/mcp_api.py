@@ -34,7 +34,7 @@ from wmserve_server import messages as m
 from wmserve_server import wire
 from wmserve_server.errors import DecisionNotFound, WmserveError
 from wmserve_server.metrics import Metrics
-from wmserve_server.tools import TOOLS, Tool, calls
+from wmserve_server.tools import TOOLS, Tool, calls, telling
 from wmserve_server.tools.answers import PlanAnswer
 from wmserve_server.tools.arguments import PlanArguments
 from wmserve_server.tools.schemas import plain
@@ -46,6 +46,8 @@ NAME, TRANSPORT = "wmserve", "mcp"
 PREFIX = "wmserve://worlds/"
 TABLES = {"quantiles", "planned", "levels", "engines", "files", "distance_scale", "disagreement_scale"}
 """Of a calibration: what is for computing with, and long."""
+MAX_BODY_BYTES = 4 << 20
+"""The SDK parses a body in one go, and nobody else is served meanwhile."""
 MAX_SESSIONS = 1000
 MAX_QUESTIONS = 1000
 """Refused plans that wait for a person; the oldest are forgotten."""
@@ -92,7 +94,7 @@ class McpEdge:
         self._sessions = StreamableHTTPSessionManager(
             server,
             security_settings=allowed(origins),
-            max_request_body_size=max_body_bytes,
+            max_request_body_size=min(max_body_bytes, MAX_BODY_BYTES),
             max_sessions=MAX_SESSIONS,
         )
 
@@ -175,7 +177,8 @@ class McpEdge:
         return told(self._answer(arguments, found, approved))
 
     def _answer(self, arguments: PlanArguments, found: m.PlanResponse, approved: bool) -> PlanAnswer:
-        return calls.plan_answer(self._core.world(arguments.world), found, arguments, approved)
+        world = self._core.world(arguments.world)
+        return telling.plan(world, found, arguments.detail == "full", approved)
 
     def _remember(self, arguments: PlanArguments, found: m.PlanResponse) -> str:
         """Keep a refused plan until a person has been asked."""
