@@ -16,6 +16,7 @@ from wmserve_server.admission import Admission, going_away
 from wmserve_server.control import Control
 from wmserve_server.errors import WmserveError
 from wmserve_server.metrics import Metrics
+from wmserve_server.telemetry import CARRIED, REQUEST_ID, request_id
 from wmserve_server.world_model import WorldModel
 
 log = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ class WorldModelService(pb_grpc.WorldModelServiceServicer):
         loop = Control(self._core)
         try:
             while (request := await self._next(context)) is not None:
-                with self._metrics.request(TRANSPORT, "control") as call:
+                with self._metrics.request(TRANSPORT, "control", carried(context)) as call:
                     turn = wire.control_request(request)
                     call.set_world(loop.world_of(turn), self._core.worlds())
                     call.request_bytes = request.ByteSize()
@@ -100,11 +101,12 @@ class WorldModelService(pb_grpc.WorldModelServiceServicer):
 
     async def _answer(self, verb: wire.Verb, request: Any, context: Context) -> Any:
         try:
-            with self._metrics.request(TRANSPORT, verb.name) as call:
+            with self._metrics.request(TRANSPORT, verb.name, carried(context)) as call:
                 call.set_world(request.world, self._core.worlds())
                 call.request_bytes = request.ByteSize()
                 answer = verb.encode(await getattr(self._core, verb.name)(verb.decode(request)))
                 call.response_bytes = answer.ByteSize()
+                context.set_trailing_metadata(((REQUEST_ID, request_id() or ""),))
                 return answer
         except WmserveError as error:
             await abort(context, error)
@@ -113,9 +115,17 @@ class WorldModelService(pb_grpc.WorldModelServiceServicer):
             await abort(context, WmserveError("internal error; the server's log has more"))
 
 
+def carried(context: Context) -> dict[str, str]:
+    """Metadata that says what a request belongs to."""
+    sent: Any = context.invocation_metadata() or ()
+    return {name: value for name, value in sent if name in CARRIED and isinstance(value, str)}
+
+
 async def abort(context: Context, error: WmserveError) -> NoReturn:
     """End the call with the error's status; programs read the reason and the field in the trailing metadata."""
     metadata = [("wmserve-reason", error.reason)]
+    if (known := request_id()) is not None:
+        metadata.append((REQUEST_ID, known))
     if error.field:
         metadata.append(("wmserve-field", error.field))
     if error.retry_after_s is not None:

@@ -27,6 +27,7 @@ from wmserve_server.json_arrays import BASE64_ARRAYS, LIST_ARRAYS
 from wmserve_server.metrics import Metrics
 from wmserve_server.openapi import describe
 from wmserve_server.problems import add_problems, answered, method_not_allowed
+from wmserve_server.telemetry import CARRIED, REQUEST_ID, request_id
 from wmserve_server.tools import TOOLS, Tool
 from wmserve_server.world_model import WorldModel
 
@@ -63,6 +64,8 @@ class Answer:
         """Send it."""
         size = str(len(self.body)).encode()
         headers = [(b"content-type", self.content_type.encode()), (b"content-length", size)]
+        if (known := request_id()) is not None:
+            headers.append((REQUEST_ID.encode(), known.encode()))
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})
 
@@ -109,7 +112,7 @@ class HttpEdge:
         await response(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, verb: wire.Verb) -> Answer:
-        with self._metrics.request(TRANSPORT, verb.name) as call:
+        with self._metrics.request(TRANSPORT, verb.name, carried(scope)) as call:
             asked = head(scope)
             body = await read_body(receive, asked.content_length, self._max_body_bytes)
             call.request_bytes = len(body)
@@ -121,7 +124,7 @@ class HttpEdge:
             return answer
 
     async def _answer_tool(self, scope: Scope, receive: Receive, tool: Tool) -> Answer:
-        with self._metrics.request(TOOL_TRANSPORT, tool.verb) as call:
+        with self._metrics.request(TOOL_TRANSPORT, tool.verb, carried(scope)) as call:
             asked = head(scope)
             body = await read_body(receive, asked.content_length, self._max_body_bytes)
             call.request_bytes = len(body)
@@ -133,6 +136,12 @@ class HttpEdge:
             answer = Answer(response.model_dump_json(exclude_none=True).encode(), JSON)
             call.response_bytes = len(answer.body)
             return answer
+
+
+def carried(scope: Scope) -> dict[str, str]:
+    """Headers that say what a request belongs to."""
+    known = ((name.decode("latin-1"), value) for name, value in scope["headers"])
+    return {name: value.decode("latin-1") for name, value in known if name in CARRIED}
 
 
 def head(scope: Scope) -> Asked:

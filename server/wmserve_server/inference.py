@@ -53,7 +53,14 @@ class InferenceClient:
         self._channel = grpc.aio.insecure_channel(address, options)
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
-    async def infer(self, model: str, tensors: Tensors, outputs: Iterable[str], timeout_s: float) -> Tensors:
+    async def infer(
+        self,
+        model: str,
+        tensors: Tensors,
+        outputs: Iterable[str],
+        timeout_s: float,
+        metadata: tuple[tuple[str, str], ...] = (),
+    ) -> Tensors:
         """Send tensors `[B, ...]` by name and return the outputs `[B, ...]` asked for by name; they are read-only."""
         request = service_pb2.ModelInferRequest(model_name=model)
         for name in outputs:
@@ -61,7 +68,7 @@ class InferenceClient:
         for name, array in tensors.items():
             request.inputs.add(name=name, datatype=np_to_triton_dtype(array.dtype), shape=array.shape)
             request.raw_input_contents.append(array.tobytes())
-        answer = await self._stub.ModelInfer(request, timeout=timeout_s)
+        answer = await self._stub.ModelInfer(request, timeout=timeout_s, metadata=metadata)
         return {
             output.name: np.frombuffer(data, triton_to_np_dtype(output.datatype)).reshape(output.shape)
             for output, data in zip(answer.outputs, answer.raw_output_contents, strict=True)

@@ -34,6 +34,7 @@ from wmserve_server import messages as m
 from wmserve_server import wire
 from wmserve_server.errors import DecisionNotFound, WmserveError
 from wmserve_server.metrics import Metrics
+from wmserve_server.telemetry import CARRIED
 from wmserve_server.tools import TOOLS, Tool, calls, telling
 from wmserve_server.tools.answers import PlanAnswer
 from wmserve_server.tools.arguments import PlanArguments
@@ -139,7 +140,7 @@ class McpEdge:
         try:
             if params.request_state is not None:
                 return self._replied(params.request_state, params.input_responses or {})
-            with self._metrics.request(TRANSPORT, tool.verb) as call:
+            with self._metrics.request(TRANSPORT, tool.verb, carried(context)) as call:
                 arguments = wire.exactly(tool.arguments, params.arguments or {})
                 call.set_world(getattr(arguments, "world", None) or "", self._core.worlds())
                 if not isinstance(arguments, PlanArguments):
@@ -250,6 +251,12 @@ def told(answer: BaseModel) -> types.CallToolResult:
     content = answer.model_dump(mode="json", exclude_none=True)
     text = types.TextContent(text=json.dumps(content, ensure_ascii=False, separators=(",", ":")))
     return types.CallToolResult(content=[text], structured_content=content)
+
+
+def carried(context: Context) -> dict[str, str]:
+    """Headers of the HTTP request that say what a call belongs to."""
+    headers = getattr(context.request, "headers", {})
+    return {name: headers[name] for name in CARRIED if name in headers}
 
 
 def failed(error: WmserveError) -> types.CallToolResult:

@@ -1,6 +1,7 @@
 """Every setting of the gateway: an environment variable ``WMSERVE_<NAME>`` with a documented default."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -56,6 +57,10 @@ class Settings(BaseSettings):
     )
     drain_timeout_s: PositiveFloat = Field(10.0, description="After that, longest wait for requests in flight.")
     log_level: str = Field("INFO", description="Level of the log on standard error.")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Lines of text, or of JSON with the ids of request, trace and decision."
+    )
+    log_requests: bool = Field(False, description="Whether each request has a line in the log.")
 
     @property
     def origins(self) -> tuple[str, ...]:
