@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.openmetrics import exposition as openmetrics
-from wmserve.world import World
+from wmserve.world import VERBS, World
 
 from wmserve_server.errors import Cancelled, WmserveError
 from wmserve_server.latents_window import LatentsWindows
@@ -109,6 +109,8 @@ class Metrics:
             ("verb",),
             registry=self.registry,
         )
+        for verb in VERBS:  # from the beginning: autoscalers take what is missing for a fault
+            self.queue_seconds.labels(verb)
         self.work_in_flight = Gauge(
             "wmserve_work_in_flight",
             "Work let in and not done, in requests, a plan counting for several by its size.",
