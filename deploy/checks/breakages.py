@@ -142,5 +142,5 @@ BREAKAGES = (
     Breakage("scalers_are_alone_and_go_by_rates", METADATA + "/ignoreNullValues", GONE, KEDA),
     Breakage("reads_worlds_from_one_place", TRITON + "/volumeMounts/2/readOnly", GONE),
     Breakage("reads_worlds_from_one_place", POD.format("triton") + "/volumes/2", GONE, KEDA),
-    Breakage("reads_worlds_from_one_place", TRITON + "/env/4", GONE, HPA),
+    Breakage("reads_worlds_from_one_place", TRITON + "/env/5", GONE, HPA),
 )
