@@ -9,7 +9,7 @@ DEPLOY_TOOLS := .deploy-tools
 STUBS := proto/wmserve/v1/world_model_pb2.py proto/wmserve/v1/world_model_pb2.pyi proto/wmserve/v1/world_model_pb2_grpc.py
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test train export eval lint proto bench bench-plan bench-serve bench-runtime trust families deploy-check clean
+.PHONY: help serve test train export eval lint proto bench bench-plan bench-serve bench-runtime trust families load deploy-check clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -61,6 +61,9 @@ trust: $(VENV)/.dev $(TRITON)/.installed ## Measure whether the world's words ab
 
 families: $(VENV)/.dev ## Export every model family in every format, beside its reference; docs/families.md
 	$(BIN)/python -W ignore -m loadtest.families.table
+
+load: $(VENV)/.dev $(TRITON)/.installed ## Load a server with locust up to its knee; a page of plots in build/load/
+	$(BIN)/python -W ignore -m loadtest.load
 
 deploy-check: $(VENV)/.dev $(DEPLOY_TOOLS)/.installed ## Prove what can be proved of the Helm chart without a cluster
 	@$(BIN)/python -m deploy.checks

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -24,6 +25,8 @@ from loadtest.serving import ROOT
 DOCS = ROOT / "docs" / "families.md"
 FULL_SIZE = ROOT / "loadtest" / "results" / "families.json"
 """What ``loadtest.families.full_size`` printed, by family."""
+SERVED = ROOT / "loadtest" / "results" / "robot_clip.json"
+"""What ``loadtest.families.robot_clip`` found."""
 RTX = ("--target", "tensorrt-rtx", "--compute-capability", "8.9", "--candidate-limit", "64")
 VERBS = ("encode", "rollout", "plan")
 HEAD = """# Families
@@ -132,20 +135,61 @@ def target_table(found: list[Row]) -> list[str]:
 
 def full_size_table() -> list[str]:
     """The published sizes, measured apart, since they take minutes and gigabytes."""
-    known = json.loads(FULL_SIZE.read_text()) if FULL_SIZE.is_file() else {}
+    known: dict[str, dict[str, float]] = json.loads(FULL_SIZE.read_text()) if FULL_SIZE.is_file() else {}
     lines = [
         "## At the published size",
         "",
-        "Random weights, float32, on a CPU, `python -m loadtest.families.full_size FAMILY`; torch modules of the "
-        "family beside the reference's.",
+        "`python -m loadtest.families.full_size FAMILY`: random weights, float32, one thread; torch modules of the "
+        "family beside the reference's. Times are processor seconds.",
         "",
-        "| family | what was found |",
-        "|---|---|",
+        "| family | weights | of | error | time | memory |",
+        "|---|---|---|---|---|---|",
     ]
     for family, figures in known.items():
-        said = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in figures.items())
-        lines.append(f"| `{family}` | {said} |")
+        errors = told(figures, "_error", "{:.0e}")
+        times = told(figures, "_cpu_s", "{:.3g} s") or told(figures, "_s", "{:.3g} s")
+        asked = ", ".join(f"{figures[of]:.0f} {of}" for of in ("frames", "candidates", "steps") if of in figures)
+        weights, memory = f"{figures['parameters'] / 1e6:.0f} M", f"{figures['peak_memory_gb']:.1f} GB"
+        lines.append(f"| `{family}` | {weights} | {asked or 'a frame'} | {errors} | {times} | {memory} |")
+    return [*lines, "", *served_table()]
+
+
+def served_table() -> list[str]:
+    """A robot's clip through a server."""
+    known: dict[str, dict[str, Any]] = json.loads(SERVED.read_text()) if SERVED.is_file() else {}
+    lines = [
+        "## Served at the published size",
+        "",
+        "`python -m loadtest.families.robot_clip`: two frames of a real arm (256 pixels) through a server on a CPU of "
+        "two cores, float32, random weights; exported by the command, gates with 20 candidates included.",
+        "",
+        "| family | repository | export | ready | encode | rollout | plan | server's memory |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for family, found in known.items():
+        if family == "machine":
+            continue
+        encode = found["encode_s"] if isinstance(found["encode_s"], float) else min(found["encode_s"])
+        plan = "–"
+        if "plan_s" in found:
+            plan = f"{found['plan_s']:.0f} s: {found['plan_candidates']} candidates x {found['plan_iterations']}"
+        cells = (
+            f"{found['repository_gb']:.1f} GB",
+            f"{found['export_s']:.0f} s, {found['export_peak_gb']:.0f} GB",
+            f"{found['ready_s']:.0f} s",
+            f"{encode:.1f} s",
+            f"{found['rollout_s']:.1f} s",
+            plan,
+            f"{found['server_resident_gb']:.1f} GB",
+        )
+        lines.append(f"| `{family}` | {' | '.join(cells)} |")
     return lines
+
+
+def told(figures: Mapping[str, float], suffix: str, form: str) -> str:
+    """Figures whose names end so."""
+    named = {name.removesuffix(suffix): value for name, value in figures.items() if name.endswith(suffix)}
+    return ", ".join(f"{name.replace('_', ' ')} {form.format(value)}" for name, value in named.items())
 
 
 def summary(found: list[Row]) -> dict[str, float | str]:

@@ -7,12 +7,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from wmserve.world import ActionSpec
 from wmserve_export.families.lewm.weights import write
 from wmserve_export.families.vjepa2_ac.config import CONVENTIONS, POSE, UNITS, VJepa2AcConfig, axis, pose_readouts
 from wmserve_export.families.vjepa2_ac.weights import shapes
 
 REACH = {"x": (0.2, 0.8), "y": (-0.4, 0.4), "z": (0.0, 0.6)}
 """Metres in front of, beside and above a robot's foot."""
+FURTHEST = 0.15
+"""Metres, radians and closedness of one such action."""
 PROPRIOCEPTION = tuple(
     axis(name, unit, *({**REACH, **CONVENTIONS}[name])) for name, unit in zip(POSE, UNITS, strict=True)
 )
@@ -92,6 +95,12 @@ def save_apart(weights: dict[str, Tensor], folder: Path, settings: Mapping[str, 
     torch.save({"predictor": predictor, "action_encoder": None, "epoch": 315}, folder / "droid.pth.tar")
     files = {"encoder": "vitg.pt", "predictor": "droid.pth.tar"}
     (folder / "config.json").write_text(json.dumps({**settings, "files": files}))
+
+
+def moves() -> dict[str, object]:
+    """What is said of another robot's actions: it may move and turn further than the authors' planner lets it."""
+    axes = (axis(f"delta_{name}", unit, -FURTHEST, FURTHEST) for name, unit in zip(POSE, UNITS, strict=True))
+    return ActionSpec(axes=tuple(axes)).model_dump(mode="json")
 
 
 def reach() -> list[dict[str, object]]:

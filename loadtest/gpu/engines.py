@@ -24,6 +24,9 @@ from loadtest.gpu.search import Cost
 from loadtest.gpu.skipped import Skipped
 from loadtest.gpu.wavefront import Wavefront
 
+HORIZON = 5
+ROWS = ((1, 128, 600), (601, 2400, 9600))
+"""Fewest, most likely and most rows of a TensorRT engine: kernels for one plan, and for batches."""
 Weights = dict[str, Tensor]
 Distance = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, ...]]
 """A cost graph: context, candidates, goal -> goal distances `[B, S, H]` and more."""
@@ -143,8 +146,14 @@ def compiled(precision: Precision, mode: str, wavefront: bool = True) -> Callabl
 
 
 def tensorrt(precision: Precision) -> Callable[[Subject], Cost]:
-    """A TensorRT engine of the ONNX cost graph, as it is exported and in the wavefront's order."""
-    return lambda subject: by_rows(tensorrt_engine.build(subject.graph(precision, wavefront=True).family, precision))
+    """A TensorRT engine of the ONNX cost graph, as it is exported and in the wavefront's order; its rows are `B`."""
+
+    def build(subject: Subject) -> Cost:
+        ranges = [({"B": low, "S": 1}, {"B": usual, "S": 1}, {"B": high, "S": 1}) for low, usual, high in ROWS]
+        world = subject.graph(precision, wavefront=True).family
+        return by_rows(tensorrt_engine.build(world, HORIZON, ranges, precision.tf32))
+
+    return build
 
 
 def captured(name: str, precision: Precision, build: Callable[[Subject], Cost], takes_s: float = 5.0) -> Variant:

@@ -138,6 +138,11 @@ async def test_answers_are_those_of_the_single_files(place: Path) -> None:
             for name, array in wanted.items():
                 np.testing.assert_allclose(found[name], array, rtol=1e-4, atol=1e-4)
                 assert {one[name].tobytes() for one in beside} == {found[name].tobytes()}
+        many = inputs_of("rollout")  # of which a large engine takes some at a time
+        many["actions"] = np.random.default_rng(3).standard_normal((1, 37, 4, 2), np.float32)
+        wanted, found = [await infer(client, f"{name}_rollout", many) for name in ("inside", "outside")]
+        for name, array in wanted.items():
+            np.testing.assert_allclose(found[name], array, rtol=1e-4, atol=1e-4)
         for seed in range(2):
             (wanted,) = await searched(client, "inside_plan", search(seed))
             (found,) = await searched(client, "outside_plan", search(seed))

@@ -15,7 +15,8 @@ from wmserve_export.families.lewm.config import LewmConfig
 from wmserve_server.planner.algorithms import Cem, Distribution, ICem
 
 from loadtest import lewm_checkpoint
-from loadtest.gpu import checks, floor
+from loadtest.families import vjepa2_ac_random
+from loadtest.gpu import checks, floor, vjepa2_ac_plan
 from loadtest.gpu.engines import Subject, Variant, eager
 from loadtest.gpu.precision import BF16, FLOAT32
 from loadtest.gpu.search import Cost, Search, Workload
@@ -57,6 +58,28 @@ def test_a_dry_run_checks_times_and_reports(tmp_path: Path) -> None:
     assert {row["variant"] for row in found["rows"]} == found["checks"].keys()
     assert {"CUDA graphs", "TensorRT, captured, fp16"} <= found["skipped"].keys()
     assert "## 2 plans at a time" in (tmp_path / "gpu_lewm_plan.md").read_text()
+
+
+def test_a_dry_run_of_the_robots_world_checks_times_and_reports(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """V-JEPA 2-AC: encodes, and plans in bf16 and FP8 as in float32, keys and values of the first step kept."""
+    arguments = ["--dry-run", "--out", str(tmp_path), "--horizons", "2", "--only", "compiled (default)", "TensorRT"]
+    assert vjepa2_ac_plan.main(arguments) == 0
+    summary = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert summary["skipped"] == ["TensorRT, bf16, horizon 2"]
+    assert summary["plan_s"]["horizon 2"].keys() == {"bf16", "fp8"}
+    found = json.loads((tmp_path / "gpu_vjepa2_ac_plan.json").read_text())
+    assert found["encode_ms"].keys() == {"eager, fp32, TF32 on", "eager, bf16", "compiled, bf16"}
+    errors = {name.rpartition(", ")[2]: check["error"] for name, check in found["plan"]["horizon 2"]["checks"].items()}
+    assert 0 < errors["bf16"] < errors["fp8"] < 0.05
+
+
+def test_operations_of_the_robots_world_are_those_of_the_paper() -> None:
+    """At the published size about 1.3 PFLOP for a search one step ahead; a step more costs as much again, no more."""
+    counts = [vjepa2_ac_plan.counted(vjepa2_ac_random.full_size(), horizon) for horizon in (1, 2)]
+    assert counts[0] * 800 * 10 == pytest.approx(1.3e15, rel=0.05)
+    assert 2 < counts[1] / counts[0] < 2.1
 
 
 def broken(subject: Subject) -> Cost:

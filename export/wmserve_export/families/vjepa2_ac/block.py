@@ -7,6 +7,7 @@ kept and only the newest frame is computed.
 Axes: `N` tokens of a frame, `W` width, `K` width of a head.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -59,6 +60,7 @@ class Block(nn.Module):
         self.out = Linear(Affine.linear(weights, f"{name}.attn.proj"))
         self.mlp_in = Linear(Affine.linear(weights, f"{name}.mlp.fc1").after_norm(weights, f"{name}.norm2"))
         self.mlp_out = Linear(Affine.linear(weights, f"{name}.mlp.fc2"))
+        self.attended: Callable[[Tensor, Memory], Tensor] = attended
 
     def forward(self, tokens: Tensor, turn: Turn, memory: Memory) -> tuple[Tensor, Memory]:
         """Tokens `[..., N, W]` of the newest frame -> `[..., N, W]`, and the memory with it.
@@ -70,7 +72,7 @@ class Block(nn.Module):
         turning, value = torch.split(wide, [2 * self.heads, self.heads], dim=-3)
         query, key = rotated(turning, *turn).chunk(2, dim=-3)
         memory = Memory((*memory.keys, key), (*memory.values, value))
-        tokens = tokens + self.out(attended(query, memory).transpose(-3, -2).flatten(-2))
+        tokens = tokens + self.out(self.attended(query, memory).transpose(-3, -2).flatten(-2))
         return tokens + self.mlp_out(functional.gelu(self.mlp_in(normalise(tokens, LAYER_NORM_EPS)))), memory
 
 

@@ -23,7 +23,7 @@ a single row on all threads. Frames may share a run where that was seen to chang
 
 Weights of large engines lie in a data file beside them, which the runtime maps into memory and uses where it lies: no
 engine of this or another process has a copy. Nor have they copies for one thread: rows run one after the other, each
-on all threads.
+on all threads, and of its candidates a few at a time (large_engines.py).
 
 Only the standard library, numpy, onnxruntime and the planner, which is copied beside this file: wmserve is not
 importable in NVIDIA's container.
@@ -49,12 +49,13 @@ import triton_python_backend_utils as pb_utils
 
 sys.path.insert(0, str(Path(__file__).parent))
 from gpu_engines import ModelEngine, Refused, check_builder, check_machine, check_runs
+from large_engines import InParts
 from planner import advance, coarse_to_fine, judged, slices
 
 Array = np.ndarray[Any, Any]
 Tensors = dict[str, Array]
 Cost = Callable[[Array], tuple[Array, Mapping[str, Array]]]
-Session: TypeAlias = ort.InferenceSession | ModelEngine
+Session: TypeAlias = ort.InferenceSession | InParts | ModelEngine
 Files = Mapping[int | None, "File | ModelEngine"]
 """ONNX files by the environment steps `N` that they are unrolled to; None for one that is not."""
 Run = Callable[[Tensors], list[Array]]
@@ -82,7 +83,7 @@ class File:
     """Where its weights lie in a data file, which is the contract's too; None where they lie inside."""
 
 
-def session(file: File, threads: int) -> ort.InferenceSession:
+def session(file: File, threads: int) -> ort.InferenceSession | InParts:
     """An engine pinned to its threads, which sleep while they wait: spinning would burn a laptop's core."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -93,7 +94,9 @@ def session(file: File, threads: int) -> ort.InferenceSession:
         folder = str(file.data_folder)
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
         options.add_session_config_entry("session.disable_prepacking", "1")  # which would copy them
-    return ort.InferenceSession(file.content, options, providers=["CPUExecutionProvider"])
+    made = ort.InferenceSession(file.content, options, providers=["CPUExecutionProvider"])
+    unrolled = any(given.name == "actions" for given in made.get_inputs())
+    return InParts(made) if unrolled and file.data_folder is not None else made
 
 
 def verified(file: Path, digest: str) -> File:
