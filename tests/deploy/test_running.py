@@ -160,7 +160,8 @@ def test_the_gateway_finds_the_chart_s_triton_and_both_answer_their_probes(relea
         }
         settings["triton_address"] = f"dns:///localhost:{own.ports['grpc-port']}"
         settings["drain_delay_s"] = "0"
-        with running(tmp_path / "log", [*confined(), *SERVE], **settings) as gateway, Client(gateway.grpc) as client:
+        log, command = tmp_path / "gateway.log", [*confined(), *SERVE]
+        with running(log, command, **settings) as gateway, Client(gateway.grpc) as client:
             gateway.wait_ready()
             for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
                 assert gateway.get(gateway_container[probe]["httpGet"]["path"])[0] == 200
