@@ -137,10 +137,11 @@ class Gateway:
     async def _drain(self, http: HttpServer, grpc_server: GrpcServer) -> None:
         """Not ready first and still serving, then nobody new, then those in flight are finished."""
         settings = self._settings
-        log.info("stopping: not ready, requests are answered for %g s more", settings.drain_delay_s)
         self._admission.leave()
         http.end_connections()
-        await asyncio.sleep(settings.drain_delay_s)
+        if self._stop.is_set() and settings.drain_delay_s:  # else it could not start, and nobody has heard of it
+            log.info("stopping: not ready, requests are answered for %g s more", settings.drain_delay_s)
+            await asyncio.sleep(settings.drain_delay_s)
         log.info("stopping: no new requests; finishing those in flight")
         # At once, so that callers hear that their connections end, and make new ones elsewhere.
         leaving = asyncio.create_task(grpc_server.stop(settings.drain_timeout_s))
