@@ -11,6 +11,7 @@ import socket
 from collections.abc import Iterator
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from wmserve_server.admission import Admission
 from wmserve_server.embedded import EmbeddedOptions, EmbeddedTriton
@@ -19,6 +20,7 @@ from wmserve_server.http_api import HttpEdge
 from wmserve_server.latents import LatentsStore
 from wmserve_server.mcp_api import McpEdge
 from wmserve_server.metrics import Metrics
+from wmserve_server.oip_http import OipEdge
 from wmserve_server.settings import Settings
 from wmserve_server.triton import TritonBackend
 from wmserve_server.world_model import WorldModel
@@ -117,7 +119,9 @@ class Gateway:
         """Listen first, so that a taken port is known at once and probes are answered from the beginning."""
         settings, core = self._settings, self._core(backend)
         mcp = McpEdge(core, self._metrics, settings.max_body_bytes, settings.origins)
-        http, listener = http_server(HttpEdge(core, self._metrics, settings.max_body_bytes, mcp), settings)
+        oip = OipEdge(core, self._metrics, settings.max_body_bytes)
+        beside: dict[str, ASGIApp] = {"/mcp": mcp, "/v2": oip, "/v2/": oip}
+        http, listener = http_server(HttpEdge(core, self._metrics, settings.max_body_bytes, beside), settings)
         grpc_server = GrpcServer(core, self._metrics, self._admission, settings.max_body_bytes)
         grpc_port = await grpc_server.start(settings.host, settings.grpc_port)
         http_port = listener.getsockname()[1]
