@@ -142,7 +142,10 @@ class Metrics:
         self.keyed = Counter(
             "wmserve_keyed_requests", "Requests with an idempotency key.", ("status",), registry=self.registry
         )
-        self.state_up = Gauge("wmserve_state_up", "Whether the state store answers.", registry=self.registry)
+        self.state_up = Gauge(
+            "wmserve_state_up", "Whether the state store answers; one's own always does.", registry=self.registry
+        )
+        self.state_up.set(1)
         self.state_seconds = histogram(
             "wmserve_state_seconds", "Time that the state store took.", ("operation",), LATENCY_BUCKETS
         )
