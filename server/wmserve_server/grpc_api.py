@@ -105,13 +105,15 @@ class WorldModelService(pb_grpc.WorldModelServiceServicer):
             with self._metrics.request(TRANSPORT, verb.name, carried(context)) as call:
                 call.set_world(request.world, self._core.worlds())
                 call.request_bytes = request.ByteSize()
+                told = [(REQUEST_ID, request_id() or "")]
                 key = idempotency_key(context) if verb.name in answers.VERBS else None
                 if key is None:
                     answer = verb.encode(await getattr(self._core, verb.name)(verb.decode(request)))
                 else:
-                    answer = await self._once(key, verb, request, context)
+                    answer, status = await self._once(key, verb, request)
+                    told.append((answers.STATUS_HEADER, status))
                 call.response_bytes = answer.ByteSize()
-                context.set_trailing_metadata(((REQUEST_ID, request_id() or ""),))
+                context.set_trailing_metadata(tuple(told))
                 return answer
         except WmserveError as error:
             await abort(context, error)
@@ -119,8 +121,8 @@ class WorldModelService(pb_grpc.WorldModelServiceServicer):
             log.exception("%s failed", verb.name)
             await abort(context, WmserveError("internal error; the server's log has more"))
 
-    async def _once(self, key: str, verb: wire.Verb, request: Any, context: Context) -> Any:
-        """Answer a request, or as it was answered before."""
+    async def _once(self, key: str, verb: wire.Verb, request: Any) -> tuple[Any, str]:
+        """Answer a request, or as it was answered before; and which of the two."""
         said = request.SerializeToString(deterministic=True)
 
         async def work() -> bytes:
@@ -128,8 +130,7 @@ class WorldModelService(pb_grpc.WorldModelServiceServicer):
             return answer
 
         answer, status = await self._core.answers.once(Keyed.of(key, TRANSPORT, verb.name, said), work)
-        context.set_trailing_metadata([(answers.STATUS_HEADER, status)])
-        return verb.answer.FromString(answer)
+        return verb.answer.FromString(answer), status
 
 
 def idempotency_key(context: Context) -> str | None:
