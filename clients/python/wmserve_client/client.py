@@ -2,8 +2,9 @@
 
 Every call has a deadline. Every verb only reads, but `observe`, which learns, and `plan`, which is to be made once:
 those two carry an idempotency key, and a server that hears one again answers as before. So a call that found nobody
-(UNAVAILABLE), or whose first try another server still works at (ABORTED), is tried again by gRPC itself, up to four
-times with back-off and never past the deadline; what the server refused is not tried again.
+(UNAVAILABLE), that a server which ends had not begun (CANCELLED, as gRPC's server has it), or whose first try another
+server still works at (ABORTED), is tried again by gRPC itself, up to four times with back-off and never past the
+deadline; what the server refused is not tried again.
 """
 
 import json
@@ -39,16 +40,21 @@ MAX_MESSAGE_BYTES = 64 << 20
 MAX_RECONNECT_MS = 5000
 """Longest pause before a server that was away is looked for again."""
 
+SERVICE = "wmserve.v1.WorldModelService"
+BALANCED: dict[str, Any] = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    "healthCheckConfig": {"serviceName": SERVICE},  # who drains, or has no engines, says so, and is passed over
+}
 SERVICE_CONFIG = {
     "methodConfig": [
         {
-            "name": [{"service": "wmserve.v1.WorldModelService"}],
+            "name": [{"service": SERVICE}],
             "retryPolicy": {
                 "maxAttempts": 4,
                 "initialBackoff": "0.1s",
                 "maxBackoff": "1s",
                 "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE", "ABORTED"],
+                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED", "ABORTED"],
             },
         }
     ]
@@ -58,8 +64,8 @@ NAMES = ("dns:", "ipv4:", "ipv6:")
 
 
 def options(address: str) -> list[tuple[str, str | int]]:
-    """Options of a channel; where there may be several servers, calls take turns among those that answer."""
-    balanced: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]} if address.startswith(NAMES) else {}
+    """Options of a channel; where there may be several servers, calls take turns among those that are ready."""
+    balanced = BALANCED if address.startswith(NAMES) else {}
     return [
         ("grpc.service_config", json.dumps(SERVICE_CONFIG | balanced)),
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
