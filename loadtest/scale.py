@@ -160,8 +160,8 @@ def small(turn: Turn) -> list[str]:
         *lines,
         "",
         f"Cores are taken to be {ASSUMED.busy:.0%} busy and to cost ${ASSUMED.core_hour} an hour. A gateway is one "
-        f"process and fills one core: {each:,.0f} turns a second, {each / ROBOT_TURNS_PER_S:,.0f} robots. A loop's state "
-        "stays with its stream; only what outlives that needs a store that gateways share.",
+        f"process and fills one core: {each:,.0f} turns a second, {each / ROBOT_TURNS_PER_S:,.0f} robots. A loop's "
+        "state stays with its stream; only what outlives that needs a store that gateways share.",
     ]
 
 
@@ -173,8 +173,8 @@ def large() -> list[str]:
         "## Large worlds, on GPUs",
         "",
         f"Counted, not measured: operations of a plan over {ASSUMED.reached:.0%} of an H100's "
-        f"{ASSUMED.peak_tflops:.0f} TFLOP/s in bf16, {ASSUMED.busy:.0%} busy, ${ASSUMED.gpu_hour:.2f} an hour. No GPU has "
-        "run this server yet ([tensorrt.md](tensorrt.md)).",
+        f"{ASSUMED.peak_tflops:.0f} TFLOP/s in bf16, {ASSUMED.busy:.0%} busy, ${ASSUMED.gpu_hour:.2f} an hour. No GPU "
+        "has run this server yet ([tensorrt.md](tensorrt.md)).",
         "",
         f"| {' | '.join(head)} |",
         "|---" * len(head) + "|",
@@ -190,8 +190,8 @@ def large() -> list[str]:
         "",
         "What follows: a world of some hundred thousand weights plans for a fleet on ordinary machines, where the "
         "gateway's work counts as much as the engines'. LeWM wants one GPU for a hundred robots. V-JEPA 2-AC with the "
-        "paper's search keeps more than a GPU busy for each robot, even if that plans once in four seconds: a fleet needs "
-        "fewer candidates, warm starts, or a smaller predictor. To encode a frame of it, 0.5 TFLOP, is nothing beside that.",
+        "paper's search keeps more than a GPU busy for each robot, even if that plans once in four seconds: a fleet "
+        "needs fewer candidates, warm starts, or a smaller predictor. To encode a frame of it is 0.5 TFLOP.",
     ]
 
 
