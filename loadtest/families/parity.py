@@ -2,17 +2,20 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from wmserve.world import Axis, World
-from wmserve_export import repository
-from wmserve_export.__main__ import main
+from wmserve.world import Axis, Digests, Target, World
+from wmserve_export import contract, families, repository
+from wmserve_export.__main__ import checkpoint, main
+from wmserve_export.contract import ExportOptions
+from wmserve_export.engines import Engine, output_axes
 from wmserve_export.examples import values_like
+from wmserve_export.onnx_graphs import graph
 from wmserve_export.runtime import Runner
 from wmserve_export.scoring import total
 
@@ -20,6 +23,13 @@ from loadtest.families.cases import Case
 from loadtest.families.comparing import relative_error
 
 CANDIDATES = 5
+
+
+HORIZON = 2
+"""Model steps: enough to roll a prediction on."""
+Tensors = Mapping[str, Tensor]
+Answer = Callable[[str, int, Tensors], Tensors]
+"""Verb, model steps (0 where it is not unrolled) and inputs by name -> outputs by name."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +40,11 @@ class Exported:
     place: Path
     seconds: float
 
-    def runner(self, verb: str) -> tuple[Runner, int]:
-        """The verb's first engine, and the model steps that it is unrolled to; 0 where it is not."""
+    def answer(self, verb: str, horizon: int, given: Tensors) -> Tensors:
+        """What an engine answers."""
         folder = repository.version_folder(self.place, self.world.engine(verb))
-        horizons = self.world.engine_horizons if verb != "encode" else ()
-        file = folder / (f"horizon_{horizons[0]}.onnx" if horizons else "engine.onnx")
-        return Runner(file), horizons[0] if horizons else 0
+        run = Runner(folder / (f"horizon_{horizon}.onnx" if horizon else "engine.onnx"))
+        return {name: torch.from_numpy(array) for name, array in run(given).items()}
 
     def bytes(self, verb: str) -> int:
         """Of all files of a verb."""
@@ -44,31 +53,63 @@ class Exported:
 
 def export(case: Case, folder: Path, *options: str) -> Exported:
     """Write the checkpoint and export it by the command; RuntimeError when that refuses."""
-    (folder / "checkpoint").mkdir(parents=True)
-    source, name = case.write(folder / "checkpoint"), case.family.replace("-", "_")
-    facts = {"name": name, "description": "Random weights.", **case.facts}
-    (folder / "world.json").write_text(json.dumps(facts))
-    arguments = ["--family", case.family, "--world", str(folder / "world.json"), "--quiet", "--rank-problems", "2"]
-    arguments += ["--horizons", "2"]  # enough to roll a prediction on
+    source, facts = written(case, folder)
+    arguments = ["--family", case.family, "--world", str(facts), "--quiet", "--rank-problems", "2"]
+    arguments += ["--horizons", str(HORIZON), "--repository", str(folder / "repository"), *options]
     began = time.perf_counter()
-    status = main([str(source), *arguments, "--repository", str(folder / "repository"), *options])
+    status = main([str(source), *arguments])
     if status:
         raise RuntimeError(f"the export of {case.name} ended with {status}")
-    world = repository.read(folder / "repository", name)
+    world = repository.read(folder / "repository", name_of(case))
     return Exported(world, folder / "repository", time.perf_counter() - began)
 
 
+def written(case: Case, folder: Path) -> tuple[Path, Path]:
+    """The checkpoint, and the file of what it does not say."""
+    (folder / "checkpoint").mkdir(parents=True)
+    facts = folder / "world.json"
+    facts.write_text(json.dumps({"name": name_of(case), "description": "Random weights.", **case.facts}))
+    return case.write(folder / "checkpoint"), facts
+
+
+def name_of(case: Case) -> str:
+    """Of a case's world."""
+    return case.family.replace("-", "_")
+
+
 def errors(case: Case, exported: Exported) -> Mapping[str, float]:
+    """Largest error of each verb's engines, relative to the reference's largest value."""
+    return compared(case, exported.world, exported.answer)
+
+
+def module_errors(case: Case, folder: Path) -> Mapping[str, float]:
+    """The same of the torch modules that engines are made of, which takes a moment."""
+    source, facts = written(case, folder)
+    with checkpoint(source, case.family, facts) as adopted:
+        family = families.load(adopted)
+    digests = Digests(checkpoint="sha256:" + "0" * 64, engines={})
+    world = contract.build(family, ExportOptions(horizons=(HORIZON,)), digests, Target())
+
+    def answer(verb: str, horizon: int, given: Tensors) -> Tensors:
+        engine = Engine(verb, horizon or None)
+        with torch.inference_mode():
+            names, answers = output_axes(family.config, engine.graph, engine.horizon), graph(family, engine)(**given)
+        return dict(zip(names, answers, strict=True))
+
+    return compared(case, world, answer)
+
+
+def compared(case: Case, world: World, answer: Answer) -> Mapping[str, float]:
     """Largest error of each verb, relative to the reference's largest value."""
     found = {}
-    for verb in exported.world.verbs:
-        run, horizon = exported.runner(verb)
-        given = inputs(exported.world, verb, horizon)
+    for verb in world.verbs:
+        horizon = HORIZON if world.engine_horizons and verb != "encode" else 0
+        given = inputs(world, verb, horizon)
         with torch.inference_mode():
             wanted = case.reference(verb, given)
-        answers = {name: torch.from_numpy(array) for name, array in run(given).items()}
+        answers = dict(answer(verb, horizon, given))
         if verb == "plan":
-            answers["cost"] = torch.from_numpy(total(exported.world.metric, answers["goal_distance"].numpy()))[None]
+            answers["cost"] = torch.from_numpy(total(world.metric, answers["goal_distance"].numpy()))[None]
         found[verb] = max(relative_error(answers[name], tensor) for name, tensor in wanted.items())
     return found
 

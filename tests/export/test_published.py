@@ -116,7 +116,7 @@ def test_one_command_exports_it(weights: dict[str, Tensor], world: Path, tmp_pat
     folder = checkpoint(tmp_path / "published", weights)
     repository = tmp_path / "repository"
     arguments = ["--family", "lewm", "--world", str(world), "--repository", str(repository), "--rank-problems", "2"]
-    assert main([str(folder), *arguments, "--quiet"]) == 0
+    assert main([str(folder), *arguments, "--horizons", "5", "--quiet"]) == 0
     exported = read_world(repository, "adopted")
     assert exported.name == "adopted"
     planner = exported.planner
