@@ -61,7 +61,8 @@ def more(item: Any) -> Callable[[list[Any]], list[Any]]:
 
 CONTEXT = "/securityContext"
 KEDA, HPA = "gpu-image-keda", "cpu-storage-hpa"
-TRIGGER = "ScaledObject/triton/spec/triggers/0/metadata/query"
+METADATA = "ScaledObject/triton/spec/triggers/0/metadata"
+TRIGGER = METADATA + "/query"
 
 BREAKAGES = (
     Breakage("runs_as_somebody_else_than_root", POD.format("gateway") + CONTEXT + "/runAsNonRoot", GONE),
@@ -138,7 +139,8 @@ BREAKAGES = (
     Breakage("scalers_are_alone_and_go_by_rates", "ScaledObject/triton/spec/scaleTargetRef/name", "triton", KEDA),
     Breakage("scalers_are_alone_and_go_by_rates", TRIGGER, "sum(wmserve_queue_seconds_total)", KEDA),
     Breakage("scalers_are_alone_and_go_by_rates", TRIGGER, "sum(rate(nv_inference_count[2m]))", KEDA),
+    Breakage("scalers_are_alone_and_go_by_rates", METADATA + "/ignoreNullValues", GONE, KEDA),
     Breakage("reads_worlds_from_one_place", TRITON + "/volumeMounts/2/readOnly", GONE),
     Breakage("reads_worlds_from_one_place", POD.format("triton") + "/volumes/2", GONE, KEDA),
-    Breakage("reads_worlds_from_one_place", TRITON + "/env/4", GONE, HPA),
+    Breakage("reads_worlds_from_one_place", TRITON + "/env/5", GONE, HPA),
 )

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from wmserve_server.admission import Admission
 from wmserve_server.embedded import EmbeddedOptions, EmbeddedTriton
@@ -19,6 +20,7 @@ from wmserve_server.grpc_api import GrpcServer
 from wmserve_server.http_api import HttpEdge
 from wmserve_server.mcp_api import McpEdge
 from wmserve_server.metrics import Metrics
+from wmserve_server.oip_http import OipEdge
 from wmserve_server.settings import Settings
 from wmserve_server.store import InProcess, State, in_process
 from wmserve_server.triton import TritonBackend
@@ -143,7 +145,9 @@ class Gateway:
         limits = settings.latents_lifetime_s, settings.default_timeout_s
         core = WorldModel(backend, state, self._admission, self._metrics, *limits)
         mcp = McpEdge(core, self._metrics, settings.max_body_bytes, settings.origins)
-        http, listener = http_server(HttpEdge(core, self._metrics, settings.max_body_bytes, mcp), settings)
+        oip = OipEdge(core, self._metrics, settings.max_body_bytes)
+        beside: dict[str, ASGIApp] = {"/mcp": mcp, "/v2": oip, "/v2/": oip}
+        http, listener = http_server(HttpEdge(core, self._metrics, settings.max_body_bytes, beside), settings)
         grpc_server = GrpcServer(core, self._metrics, self._admission, settings.max_body_bytes)
         grpc_port = await grpc_server.start(settings.host, settings.grpc_port)
         http_port = listener.getsockname()[1]
@@ -163,10 +167,11 @@ class Gateway:
     async def _drain(self, http: HttpServer, grpc_server: GrpcServer) -> None:
         """Not ready first and still serving, then nobody new, then those in flight are finished."""
         settings = self._settings
-        log.info("stopping: not ready, requests are answered for %g s more", settings.drain_delay_s)
         self._admission.leave()
         http.end_connections()
-        await asyncio.sleep(settings.drain_delay_s)
+        if self._stop.is_set() and settings.drain_delay_s:  # else it could not start, and nobody has heard of it
+            log.info("stopping: not ready, requests are answered for %g s more", settings.drain_delay_s)
+            await asyncio.sleep(settings.drain_delay_s)
         log.info("stopping: no new requests; finishing those in flight")
         # At once, so that callers hear that their connections end, and make new ones elsewhere.
         leaving = asyncio.create_task(grpc_server.stop(settings.drain_timeout_s))

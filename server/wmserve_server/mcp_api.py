@@ -15,6 +15,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -84,6 +85,7 @@ class McpEdge:
         self._tools = [described(tool) for tool in TOOLS.values()]
         server: Server[Any] = Server(
             NAME,
+            version=version("wmserve"),
             instructions=INSTRUCTIONS,
             on_list_tools=self._list_tools,
             on_call_tool=self._call_tool,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.openmetrics import exposition as openmetrics
-from wmserve.world import World
+from wmserve.world import VERBS, World
 
 from wmserve_server import telemetry
 from wmserve_server.errors import Cancelled, WmserveError
@@ -115,6 +115,8 @@ class Metrics:
             ("verb",),
             registry=self.registry,
         )
+        for verb in VERBS:  # from the beginning: autoscalers take what is missing for a fault
+            self.queue_seconds.labels(verb)
         self.work_in_flight = Gauge(
             "wmserve_work_in_flight",
             "Work let in and not done, in requests, a plan counting for several by its size.",

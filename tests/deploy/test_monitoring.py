@@ -12,6 +12,9 @@ import pytest
 from wmserve_client import Acted, Client, Guard, InvalidRequest
 from wmserve_export.reference import calibrate
 
+from deploy.checks import __main__ as proofs
+from deploy.checks import tools
+from deploy.checks.policies import operation
 from loadtest import monitoring
 from tests.conftest import ROOT, Server
 
@@ -77,6 +80,17 @@ def test_every_panel_has_data(prometheus: httpx.Client, title: str, expression: 
     samples = monitoring.answered(prometheus, "query", query=monitoring.filled_in(expression, RATE_INTERVAL_S))
     values = [float(sample["value"][1]) for sample in samples]
     assert np.isfinite(values).any(), f"{title}: {samples}"
+
+
+@pytest.mark.skipif(not tools.INSTALLED.exists(), reason=f"Helm is not installed: {tools.INSTALL}")
+def test_queries_of_autoscalers_have_answers(prometheus: httpx.Client) -> None:
+    """One number each, whatever is known of pods here."""
+    keda = next(values for values in tools.all_values() if "keda" in values.name)
+    queries = set(operation.queries(proofs.release(keda).of("ScaledObject")))
+    assert len(queries) == 2
+    for query in queries:
+        (sample,) = monitoring.answered(prometheus, "query", query=re.sub(r"{[^}]*}", "", query))
+        assert np.isfinite(float(sample["value"][1]))
 
 
 def test_rules_are_evaluated_and_a_healthy_server_fires_none(prometheus: httpx.Client) -> None:

@@ -26,6 +26,7 @@ from wmserve_server import triton_install
 from deploy.checks import __main__ as proofs
 from deploy.checks import tools
 from deploy.checks.release import Release, arguments, environment
+from loadtest.serving import SERVE
 from tests.conftest import ROOT, Server, free_port, running
 from tests.deploy.names import names
 from tests.server.test_lifecycle import children
@@ -36,6 +37,18 @@ pytestmark = pytest.mark.skipif(not tools.INSTALLED.exists(), reason=f"Helm is n
 FRAME = np.full((64, 64, 3), 255, np.uint8)
 ALIVE = proofs.CONTAINERS / "triton_alive.py"
 PORTS = ("http-port", "grpc-port", "metrics-port")
+CONFINE = (
+    'for folder in {}; do mount --bind $folder $folder; done; mount -o remount,bind,ro / && exec setpriv {} -- "$@"'
+)
+POWERLESS = "--bounding-set=-all --inh-caps=-all --no-new-privs"
+
+
+def confined(writable: str = "") -> list[str]:
+    """What runs a command as the chart's pods do, as far as that goes without another user: nothing can be written to
+    but these folders, and there are no capabilities and no ways to come by some. Empty where that is not permitted."""
+    command = ["unshare", "--mount", "bash", "-c", CONFINE.format(writable, POWERLESS), "bash"]
+    permitted = shutil.which("setpriv") and subprocess.run([*command, "true"], capture_output=True, check=False)
+    return command if permitted and permitted.returncode == 0 else []
 
 
 def copied(file: str) -> list[tuple[list[str], str]]:
@@ -105,13 +118,22 @@ def triton(release: Release, folder: Path, **other: str) -> Iterator[Triton]:
     options |= {"model-repository": str(ROOT / "model_repository")}
     options |= {name.replace("_", "-"): value for name, value in other.items()}
     given = [f"--{name}={value}" if value else f"--{name}" for name, value in options.items()]
-    command = [str(install.binary), *given, f"--backend-directory={layout / 'backends'}"]
+    command = [*confined("/tmp /dev/shm"), str(install.binary), *given, f"--backend-directory={layout / 'backends'}"]
     settings = triton_install.environment(install, layout, 1) | environment(container)
     with (folder / "log").open("wb") as log, subprocess.Popen(command, env=settings, stdout=log, stderr=log) as process:
         try:
             yield Triton(process, {name: int(options[name]) for name in PORTS})
         finally:
             process.kill()
+
+
+def test_what_is_confined_cannot_write() -> None:
+    """Or the tests below would show nothing."""
+    if not confined():
+        pytest.skip("namespaces of one's own are not permitted here")
+    for command in (["touch", str(ROOT / "written")], ["chroot", "/", "true"]):
+        assert subprocess.run([*confined(), *command], capture_output=True, check=False).returncode != 0
+    assert subprocess.run([*confined("/tmp"), "touch", "/tmp"], capture_output=True, check=False).returncode == 0
 
 
 def wait_for(what: str, within_s: float, holds: Callable[[], bool]) -> None:
@@ -138,7 +160,8 @@ def test_the_gateway_finds_the_chart_s_triton_and_both_answer_their_probes(relea
         }
         settings["triton_address"] = f"dns:///localhost:{own.ports['grpc-port']}"
         settings["drain_delay_s"] = "0"
-        with running(tmp_path / "gateway.log", **settings) as gateway, Client(gateway.grpc) as client:
+        log, command = tmp_path / "gateway.log", [*confined(), *SERVE]
+        with running(log, command, **settings) as gateway, Client(gateway.grpc) as client:
             gateway.wait_ready()
             for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
                 assert gateway.get(gateway_container[probe]["httpGet"]["path"])[0] == 200

@@ -87,6 +87,9 @@ def scalers_are_alone_and_go_by_rates(release: Release) -> Iterator[str]:
     for name, spec in deployments.items():
         if (name in targets) == ("replicas" in spec):
             yield f"Deployment {name} has two masters, or none"
+    for trigger in (one for scaler in scalers for one in scaler["spec"].get("triggers", [])):
+        if trigger["type"] == "prometheus" and trigger["metadata"].get("ignoreNullValues") != "false":
+            yield "a scaler takes a gateway that nobody scrapes for an idle one"
     for text in queries(scalers):
         if re.search(r"_total\b", text) and not re.search(r"rate\(\w+_total\{[^}]*\}\[\w+\]\)", text):
             yield f"a scaler goes by a counter: {text}"
