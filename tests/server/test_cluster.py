@@ -84,10 +84,13 @@ def test_a_gateway_that_is_killed_costs_its_callers_nothing_but_time(gateways: t
     """Plans in flight on it are made by the other one, under the same key; no caller hears of it."""
     addresses = ",".join(gateway.grpc.replace("localhost", "127.0.0.1") for gateway in gateways)
     with Client(f"ipv4:{addresses}") as client, concurrent.futures.ThreadPoolExecutor(4) as pool:
+        deadline = time.monotonic() + 20
         encoded = client.encode(WORLD, FRAME)
+        while 'code="ok",transport="grpc",verb="encode"' not in gateways[1].get("/metrics")[1]:  # both have their turn
+            assert time.monotonic() < deadline
+            encoded = client.encode(WORLD, FRAME)
         options = plan_request(39)
         asked = [pool.submit(long_plan, client, encoded.latents_id, seed) for seed in range(4)]
-        deadline = time.monotonic() + 10
         while not re.search(r'requests_in_flight{verb="plan"} [1-4]', gateways[1].get("/metrics")[1]):
             assert time.monotonic() < deadline
             time.sleep(0.02)
