@@ -4,7 +4,7 @@ import concurrent.futures
 import re
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import grpc
@@ -15,6 +15,7 @@ from wmserve.v1 import world_model_pb2 as pb
 from wmserve.v1 import world_model_pb2_grpc as pb_grpc
 from wmserve_client import Client, Unavailable
 
+from loadtest.serving import redis_command, running_redis
 from tests.conftest import RedisServer, Server, running
 from tests.server.test_lifecycle import plan_request, stub
 from tests.server.test_several_tritons import triton
@@ -25,15 +26,33 @@ GOAL = {"agent_x": 180.0, "agent_y": 60.0}
 WORLD = "two_room"
 
 
-@pytest.fixture
-def gateways(server: Server, redis_server: RedisServer, tmp_path: Path) -> Iterator[tuple[Server, Server]]:
+@contextmanager
+def two(server: Server, redis: RedisServer, folder: Path) -> Iterator[tuple[Server, Server]]:
     """Two gateways that share a store and a Triton."""
-    settings = {"triton_address": triton(server)[1], "state_url": redis_server.url}
+    settings = {"triton_address": triton(server)[1], "state_url": redis.url}
     with ExitStack() as stack:
-        one, two = (stack.enter_context(running(tmp_path / f"log{number}", **settings)) for number in range(2))
-        for gateway in (one, two):
+        one, other = (stack.enter_context(running(folder / f"log{number}", **settings)) for number in range(2))
+        for gateway in (one, other):
             gateway.wait_ready()
-        yield one, two
+        yield one, other
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis that whoever ends it starts again."""
+    if redis_command() is None:
+        pytest.skip("neither redis-server nor valkey-server is installed")
+    with running_redis(tmp_path_factory.mktemp("redis") / "log") as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def gateways(
+    server: Server, store: RedisServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Server, Server]]:
+    """Two that are left as they were."""
+    with two(server, store, tmp_path_factory.mktemp("gateways")) as both:
+        yield both
 
 
 def test_what_one_gateway_keeps_the_other_knows(gateways: tuple[Server, Server]) -> None:
@@ -80,14 +99,22 @@ def post(gateway: Server, body: dict[str, object], key: str | None) -> httpx.Res
     return httpx.post(f"{gateway.http}/v1/plan", json=body, headers=headers, timeout=30)
 
 
-def test_a_gateway_that_is_killed_costs_its_callers_nothing_but_time(gateways: tuple[Server, Server]) -> None:
+def test_a_gateway_that_is_killed_costs_its_callers_nothing_but_time(
+    server: Server, store: RedisServer, tmp_path: Path
+) -> None:
     """Plans in flight on it are made by the other one, under the same key; no caller hears of it."""
-    addresses = ",".join(gateway.grpc.replace("localhost", "127.0.0.1") for gateway in gateways)
-    with Client(f"ipv4:{addresses}") as client, concurrent.futures.ThreadPoolExecutor(4) as pool:
+    with ExitStack() as stack:
+        gateways = stack.enter_context(two(server, store, tmp_path))
+        addresses = ",".join(gateway.grpc.replace("localhost", "127.0.0.1") for gateway in gateways)
+        client = stack.enter_context(Client(f"ipv4:{addresses}"))
+        pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(4))
+        deadline = time.monotonic() + 20
         encoded = client.encode(WORLD, FRAME)
+        while 'code="ok",transport="grpc",verb="encode"' not in gateways[1].get("/metrics")[1]:  # both have their turn
+            assert time.monotonic() < deadline
+            encoded = client.encode(WORLD, FRAME)
         options = plan_request(39)
         asked = [pool.submit(long_plan, client, encoded.latents_id, seed) for seed in range(4)]
-        deadline = time.monotonic() + 10
         while not re.search(r'requests_in_flight{verb="plan"} [1-4]', gateways[1].get("/metrics")[1]):
             assert time.monotonic() < deadline
             time.sleep(0.02)
@@ -104,13 +131,13 @@ def long_plan(client: Client, latents_id: str, seed: int) -> int:
 
 
 def test_without_the_store_what_needs_none_is_answered_and_the_rest_is_told(
-    gateways: tuple[Server, Server], redis_server: RedisServer
+    gateways: tuple[Server, Server], store: RedisServer
 ) -> None:
     """Frames are answered without handles; a handle, a session and a decision are out of reach, and that is said."""
     one = gateways[0]
     with Client(one.grpc) as client:
         encoded, plan = client.encode(WORLD, FRAME), client.plan(WORLD, FRAME, GOAL)
-        redis_server.end()
+        store.end()
         unkept = client.encode(WORLD, FRAME)
         assert (unkept.latents_id, unkept.expires_in_s) == ("", 0)
         blind = client.plan(WORLD, FRAME, GOAL)
@@ -132,7 +159,7 @@ def test_without_the_store_what_needs_none_is_answered_and_the_rest_is_told(
         body = {"world": WORLD, "context": {"latents_id": encoded.latents_id}, "goal": {"readouts": GOAL}}
         assert post(one, body, None).status_code == 503
         assert 'wmserve_unkept_total{kind="latents"}' in one.get("/metrics")[1]
-        redis_server.start()
+        store.start()
         deadline = time.monotonic() + 10
         while one.get("/readyz")[1] != "ok" and time.monotonic() < deadline:
             time.sleep(0.05)
