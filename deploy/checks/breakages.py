@@ -60,7 +60,8 @@ def more(item: Any) -> Callable[[list[Any]], list[Any]]:
 
 
 CONTEXT = "/securityContext"
-KEDA, HPA = "gpu-image-keda", "cpu-storage-hpa"
+KEDA, HPA, SHARED = "gpu-image-keda", "cpu-storage-hpa", "shared-traced"
+COLLECTOR = {"to": [{"namespaceSelector": {}}], "ports": [{"protocol": "TCP", "port": 4318}]}
 METADATA = "ScaledObject/triton/spec/triggers/0/metadata"
 TRIGGER = METADATA + "/query"
 
@@ -96,6 +97,10 @@ BREAKAGES = (
     Breakage(
         "images_are_pinned", POD.format("triton") + "/volumes/2/image/reference", "registry.example.com/worlds:1", KEDA
     ),
+    *(
+        Breakage("shows_no_password", GATEWAY + "/env", variable("WMSERVE_STATE_URL", url), HPA)
+        for url in ("redis://:secret@valkey.state.svc:6379/0", "redis://valkey.state.svc?password=secret")
+    ),
     Breakage("resources_are_known", TRITON + "/resources/limits", GONE),
     Breakage("resources_are_known", "Pod/test/spec/containers/0/resources/requests/cpu", GONE),
     *(
@@ -127,6 +132,11 @@ BREAKAGES = (
     Breakage(
         "lets_through_what_is_needed", "NetworkPolicy/gateway/spec/ingress/0/from", more({"namespaceSelector": {}})
     ),
+    Breakage("lets_through_what_is_needed", "NetworkPolicy/gateway/spec/egress/1", GONE, SHARED),
+    Breakage("lets_through_what_is_needed", "NetworkPolicy/gateway/spec/egress/2", GONE, SHARED),
+    Breakage("lets_through_what_is_needed", "NetworkPolicy/gateway/spec/egress/1", GONE, HPA),
+    Breakage("lets_through_what_is_needed", "NetworkPolicy/gateway/spec/egress", more(COLLECTOR)),
+    Breakage("keeps_callers_with_what_they_made", "Service/gateway/spec/sessionAffinity", "None"),
     Breakage("balances_between_tritons", "Service/triton/spec/clusterIP", GONE),
     Breakage("balances_between_tritons", GATEWAY + "/env", variable("WMSERVE_TRITON_ADDRESS", "wm-triton:8001")),
     Breakage("selectors_find_their_pods", "Service/gateway/spec/selector/app.kubernetes.io|component", "gate"),

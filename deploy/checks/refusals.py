@@ -11,7 +11,9 @@ import yaml
 from deploy.checks.tools import CHART, Failed, template
 
 BASE = CHART / "ci" / "cpu-claim-values.yaml"
-CLAIM = {"claimName": "worlds"}
+STORE = {"networkPolicy": {"stateStore": [{"podSelector": {}}]}}
+"""Way to a store."""
+STORE_URL = "stateStore.url"
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,32 @@ REFUSALS = (
         "object storage without credentials",
         {"modelRepository": {"persistentVolumeClaim": None, "objectStorage": {"uri": "s3://a"}}},
         "modelRepository.objectStorage",
+    ),
+    Refusal(
+        "a store that the network does not let through",
+        {"stateStore": {"url": "redis://valkey.state.svc:6379/0"}},
+        "networkPolicy.stateStore",
+    ),
+    Refusal(
+        "a store from a Secret that the network does not let through",
+        {"stateStore": {"existingSecret": "state"}},
+        "networkPolicy.stateStore",
+    ),
+    Refusal("a store with its password", STORE | {"stateStore": {"url": "redis://:secret@valkey:6379/0"}}, STORE_URL),
+    Refusal("a password behind", STORE | {"stateStore": {"url": "redis://valkey?password=secret"}}, STORE_URL),
+    Refusal("two stores", STORE | {"stateStore": {"url": "redis://valkey", "existingSecret": "state"}}, "stateStore"),
+    Refusal(
+        "a collector that the network does not let through",
+        {"tracing": {"endpoint": "http://collector:4318"}},
+        "networkPolicy.tracing",
+    ),
+    Refusal("a collector by gRPC", {"tracing": {"endpoint": "collector:4317"}}, "tracing.endpoint"),
+    Refusal(
+        "a collector with its password", {"tracing": {"endpoint": "http://a:b@collector:4318"}}, "tracing.endpoint"
+    ),
+    Refusal("more traces than all", {"tracing": {"sampleRatio": 100}}, "tracing.sampleRatio"),
+    Refusal(
+        "a setting that the store makes", {"gateway": {"settings": {"state_url": "redis://a"}}}, "gateway.settings"
     ),
     Refusal("a word that is no value", {"gateway": {"replica": 3}}, "gateway"),
     Refusal("a setting that is none", {"gateway": {"settings": {"log_levle": "DEBUG"}}}, "gateway.settings"),

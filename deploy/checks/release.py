@@ -108,6 +108,11 @@ def environment(container: Mapping[str, Any]) -> dict[str, str]:
     return {one["name"]: one["value"] for one in container.get("env", []) if "value" in one}
 
 
+def variables(container: Mapping[str, Any]) -> set[str]:
+    """Names of all environment variables, those from Secrets too."""
+    return {one["name"] for one in container.get("env", [])}
+
+
 def arguments(container: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Options `--name=value` of a container."""
     for argument in container.get("args", []):

@@ -21,8 +21,16 @@ from deploy.checks.release import Release, environment
 pytestmark = pytest.mark.skipif(not tools.INSTALLED.exists(), reason=f"Helm is not installed: {tools.INSTALL}")
 
 VALUES = tools.all_values()
-MADE = {"host", "http_port", "grpc_port", "triton_address", "triton_servers", "max_in_flight", "drain_delay_s"} | {
-    "drain_timeout_s"
+MADE = {
+    "host",
+    "http_port",
+    "grpc_port",
+    "triton_address",
+    "triton_servers",
+    "max_in_flight",
+    "drain_delay_s",
+    "drain_timeout_s",
+    "state_url",
 }
 """Settings that the chart makes of its values."""
 OWN_TRITON = {"model_repository", "triton_home", "triton_threads", "triton_ready_timeout_s"}
@@ -116,7 +124,7 @@ def test_every_setting_of_the_gateway_can_be_chosen(releases: dict[str, Release]
     chosen = set(schema["properties"]["gateway"]["properties"]["settings"]["properties"])
     assert chosen | MADE | OWN_TRITON == set(Settings.model_fields)
     given = {name for one in releases.values() for name in environment(one.component("gateway").containers[0])}
-    names = {name.removeprefix("WMSERVE_").lower() for name in given}
+    names = {name.removeprefix("WMSERVE_").lower() for name in given if name.startswith("WMSERVE_")}
     assert MADE < names <= MADE | chosen
 
 
@@ -124,12 +132,40 @@ def test_the_gateway_takes_the_settings_that_it_is_given(
     releases: dict[str, Release], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Numbers stay numbers on their way through Helm: 536870912, not 5.36870912e+08."""
-    for release in releases.values():
+    for values, release in releases.items():
         for name, value in environment(release.component("gateway").containers[0]).items():
             monkeypatch.setenv(name, value)
         assert Settings().http_port == 8080
         assert Settings().drain_timeout_s == 30
-    assert (Settings().latents_capacity_bytes, Settings().max_in_flight) == (512 << 20, 2_000_000)
+        assert Settings().max_in_flight == (2_000_000 if values == "gpu-image-keda" else 256)
+    assert Settings().latents_capacity_bytes == 512 << 20
+
+
+@pytest.mark.parametrize(
+    ("values", "change", "said"),
+    [
+        ("cpu-claim", {}, True),
+        ("cpu-claim", {"gateway": {"replicas": 1}}, False),
+        ("development", {"autoscaling": {"kind": "keda"}}, True),
+        ("shared-traced", {}, False),
+        ("cpu-storage-hpa", {}, False),
+    ],
+)
+def test_the_notes_say_what_is_lost_where_gateways_share_nothing(
+    values: str, change: dict[str, Any], said: bool, tmp_path: Path
+) -> None:
+    """Of several, and of as many as an autoscaler may make."""
+    (tmp_path / "change.yaml").write_text(yaml.safe_dump(change))
+    files = ("--values", str(tools.CHART / "ci" / f"{values}-values.yaml"), "--values", str(tmp_path / "change.yaml"))
+    shown = tools.call(tools.program("helm"), "install", "wm", str(tools.CHART), "--dry-run=client", *files)
+    assert ("Gateways share nothing" in shown.partition("NOTES:")[2]) == said
+
+
+def test_callers_go_to_any_gateway_where_they_share_a_store(releases: dict[str, Release]) -> None:
+    """Unless they are to be kept, as sessions of MCP want it."""
+    affinity = {name: one.one("Service", "gateway")["spec"]["sessionAffinity"] for name, one in releases.items()}
+    assert {name for name, kind in affinity.items() if kind == "None"} == {"shared-traced"}
+    assert "WMSERVE_STATE_URL" in environment(releases["cpu-storage-hpa"].component("gateway").containers[0])
 
 
 def test_scalers_go_by_metrics_that_there_are(releases: dict[str, Release]) -> None:

@@ -3,6 +3,7 @@
 What stands in for a cluster: ports that are free here, addresses of this machine, and Triton out of a wheel.
 """
 
+import json
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from wmserve_client import Client, WmserveError
@@ -27,10 +29,11 @@ from deploy.checks import __main__ as proofs
 from deploy.checks import tools
 from deploy.checks.release import Release, arguments, environment
 from loadtest.serving import SERVE
-from tests.conftest import ROOT, Server, free_port, running
+from tests.conftest import ROOT, RedisServer, Server, free_port, running
 from tests.deploy.names import names
 from tests.server.test_lifecycle import children
 from tests.server.test_several_tritons import answered
+from tests.server.test_telemetry import Collector
 
 pytestmark = pytest.mark.skipif(not tools.INSTALLED.exists(), reason=f"Helm is not installed: {tools.INSTALL}")
 
@@ -175,7 +178,7 @@ def test_the_gateway_finds_the_chart_s_triton_and_both_answer_their_probes(relea
 
 
 def test_the_gateway_s_image_can_be_built_of_what_it_copies(tmp_path: Path) -> None:
-    """The wheel is built of those files alone, and has the server in it."""
+    """The wheel is built of those files alone, and has the server in it; what shares state is installed with it."""
     lay_out("gateway.Containerfile", tmp_path)
     for sources, target in copied("gateway.Containerfile"):
         if target == "./":
@@ -194,6 +197,38 @@ def test_the_gateway_s_image_can_be_built_of_what_it_copies(tmp_path: Path) -> N
         [sys.executable, "-m", "zipfile", "-l", str(wheel)], capture_output=True, text=True, check=True
     )
     assert "wmserve_server/__main__.py" in listed.stdout
+    assert "'.[server,cluster]'" in (proofs.CONTAINERS / "gateway.Containerfile").read_text()
+
+
+def test_a_gateway_shares_a_store_and_tells_a_collector(
+    redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the chart's variables: of traces that callers began it keeps those that they keep, of its own some."""
+    (values,) = (values for values in tools.all_values() if values.name == "shared-traced")
+    given = environment(proofs.release(values).component("gateway").containers[0])
+    collector = Collector()
+    threading.Thread(target=collector.serve_forever, daemon=True).start()
+    for name in filter(lambda name: name.startswith("OTEL_"), given):
+        monkeypatch.setenv(name, given[name])
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server_port}")
+    settings = {name: given[f"WMSERVE_{name.upper()}"] for name in ("log_format", "log_requests")}
+    settings |= {"state_url": redis_server.url, "triton_address": "localhost:1"}
+    with running(tmp_path / "log", [*confined(), *SERVE], **settings) as gateway, httpx.Client() as caller:
+        wait_for("the gateway is alive", 20, lambda: gateway.get("/livez")[0] == 200)
+        context, goal = {"latents_id": f"lat_{'a' * 22}"}, {"readouts": {"agent_x": 1}}
+        body, url = {"world": "nowhere", "context": context, "goal": goal}, f"{gateway.http}/v1/plan"
+        for own in range(60):
+            caller.post(url, json=body, headers={"idempotency-key": f"{own}"})
+        for number, sampled in ((1, "00"), (2, "01")):
+            caller.post(url, json=body, headers={"traceparent": f"00-{number:032x}-{1:016x}-{sampled}"})
+        assert 'wmserve_state_seconds_count{operation="swap"}' in gateway.get("/metrics")[1]
+    collector.shutdown()
+    collector.server_close()
+    callers = [number for span in collector.spans if (number := int.from_bytes(span.trace_id)) <= 2]
+    assert (callers, collector.services) == ([2], {"robots"})
+    assert len(collector.spans) < 61
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines() if line.startswith("{")]
+    assert sum("request_id" in line for line in lines) == 62
 
 
 def test_tritons_come_and_go_and_nobody_is_turned_away(release: Release, tmp_path: Path) -> None:

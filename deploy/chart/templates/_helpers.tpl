@@ -81,6 +81,11 @@ tolerations:
 {{- end }}
 {{- end }}
 
+{{/* Empty, unless gateways share a store. */}}
+{{- define "wmserve.shared" -}}
+{{- or .Values.stateStore.url .Values.stateStore.existingSecret -}}
+{{- end }}
+
 {{/* PromQL: work in flight in this release's gateways, each smoothed over two minutes. */}}
 {{- define "wmserve.workQuery" -}}
 sum(avg_over_time(wmserve_work_in_flight{namespace="{{ .Release.Namespace }}", service="{{ include "wmserve.name" . }}-gateway"}[2m]))

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from deploy.checks.release import Release, Somebody, environment, selects
+from deploy.checks.release import Release, Somebody, environment, selects, variables
 
 MONITORING, DNS, STRANGER = (
     Somebody({}, "monitoring"),
@@ -11,6 +11,11 @@ MONITORING, DNS, STRANGER = (
     Somebody({"app": "stranger"}),
 )
 FAR_STRANGER = Somebody({"app": "stranger"}, "elsewhere")
+BESIDE = {
+    "WMSERVE_STATE_URL": ("the state store", Somebody({}, "state"), 6379),
+    "OTEL_EXPORTER_OTLP_ENDPOINT": ("the collector", Somebody({}, "observability"), 4318),
+}
+"""Who else is sent to, by gateways alone, where this variable names them; and where the values files say they are."""
 
 
 def denies_by_default(release: Release) -> Iterator[str]:
@@ -32,8 +37,13 @@ def denies_by_default(release: Release) -> Iterator[str]:
 
 
 def lets_through_what_is_needed(release: Release) -> Iterator[str]:
-    """Gateways reach Triton, Prometheus the metrics, all names; nobody else reaches Triton, nobody far the gateway."""
+    """Gateways reach Triton, Prometheus the metrics, all names; nobody else reaches Triton, nobody far the gateway.
+
+    Store and collector are reached where gateways are told of them, and else not.
+    """
     gateway, triton, test = (Somebody(release.component(name).labels) for name in ("gateway", "triton", "test"))
+    told = variables(release.component("gateway").containers[0])
+    beside = {name: (f"gateways to {who}", (gateway, *way)) for name, (who, *way) in BESIDE.items()}
     needed = {
         "gateways to Triton": (gateway, triton, 8001),
         "Prometheus to the gateway": (MONITORING, gateway, 8080),
@@ -43,6 +53,7 @@ def lets_through_what_is_needed(release: Release) -> Iterator[str]:
             f"{name} to the names": (own, DNS, 53)
             for name, own in (("gateways", gateway), ("Triton", triton), ("the test", test))
         },
+        **dict(way for name, way in beside.items() if name in told),
     }
     forbidden = {
         "a stranger to Triton": (STRANGER, triton, 8001),
@@ -53,6 +64,8 @@ def lets_through_what_is_needed(release: Release) -> Iterator[str]:
         "Triton to the gateway": (triton, gateway, 8080),
         "Triton to a far stranger": (triton, FAR_STRANGER, 443),
         "the gateway to a far stranger": (gateway, FAR_STRANGER, 443),
+        **dict(way for name, way in beside.items() if name not in told),
+        **{f"Triton to {who}": (triton, *way) for who, *way in BESIDE.values()},
     }
     yield from (f"cannot send: {who}" for who, way in needed.items() if not release.may_send(*way))
     yield from (f"can send: {who}" for who, way in forbidden.items() if release.may_send(*way))
@@ -66,6 +79,13 @@ def balances_between_tritons(release: Release) -> Iterator[str]:
     address = environment(release.component("gateway").containers[0]).get("WMSERVE_TRITON_ADDRESS", "")
     if not re.fullmatch(rf"dns:///{service['metadata']['name']}\.[\w.-]+:8001", address):
         yield f"gateways ask {address or 'no Triton'}"
+
+
+def keeps_callers_with_what_they_made(release: Release) -> Iterator[str]:
+    """Gateways that share no store are each found again by those who left something there."""
+    shared = "WMSERVE_STATE_URL" in variables(release.component("gateway").containers[0])
+    if not shared and release.one("Service", "gateway")["spec"].get("sessionAffinity") != "ClientIP":
+        yield "callers are sent to gateways that do not know their handles"
 
 
 def selectors_find_their_pods(release: Release) -> Iterator[str]:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from deploy.checks.release import Release
+from deploy.checks.release import Release, environment
 
 DIGEST = re.compile(r"[\w.:/-]+@sha256:[0-9a-f]{64}")
 VOLUMES = {
@@ -91,6 +91,15 @@ def holds_no_token(release: Release) -> Iterator[str]:
         ]
         if any("serviceAccountToken" in source for source in sources):
             yield f"{pod.name} takes a token"
+
+
+def shows_no_password(release: Release) -> Iterator[str]:
+    """URLs with one belong into a Secret: whoever may look at pods reads their variables."""
+    for pod in release.pods():
+        for container in pod.containers:
+            for name, value in environment(container).items():
+                if re.search(r"://[^/]*@|[?&]password=", value):
+                    yield f"{pod.name}: {container['name']} shows a password in {name}"
 
 
 def images_are_pinned(release: Release) -> Iterator[str]:
