@@ -62,7 +62,7 @@ def test_example_runs_as_it_stands(example: int, served: Server) -> None:
 
 def test_curl_example_answers_a_plan(served: Server) -> None:
     """The curl example prints a plan, and it leads to where it was asked to lead."""
-    (text,) = [text for language, text in EXAMPLES if "curl" in text]
+    (text,) = [text for language, text in EXAMPLES if "/v1/plan" in text]
     plan = json.loads(run("bash", here(text, served), served))
     assert {"actions", "cost", "readouts", "disagreement", "stop_reason"} <= set(plan)
 

@@ -32,6 +32,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     spare_collection()
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("mcp").setLevel(logging.WARNING)  # below that, it names sessions
     try:
         uvloop.run(Gateway(settings).run())
     except (OSError, RuntimeError) as error:

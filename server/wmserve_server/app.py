@@ -17,6 +17,7 @@ from wmserve_server.embedded import EmbeddedOptions, EmbeddedTriton
 from wmserve_server.grpc_api import GrpcServer
 from wmserve_server.http_api import HttpEdge
 from wmserve_server.latents import LatentsStore
+from wmserve_server.mcp_api import McpEdge
 from wmserve_server.metrics import Metrics
 from wmserve_server.settings import Settings
 from wmserve_server.triton import TritonBackend
@@ -58,6 +59,12 @@ def http_server(app: HttpEdge, settings: Settings) -> tuple[HttpServer, socket.s
         timeout_graceful_shutdown=1,  # the gateway has drained before: what is left would never end
     )
     return HttpServer(config), listener
+
+
+async def serve(http: HttpServer, listener: socket.socket, mcp: McpEdge) -> None:
+    """Serve HTTP, and MCP's sessions with it, until the server is told to exit."""
+    async with mcp.running():
+        await http.serve(sockets=[listener])
 
 
 class Gateway:
@@ -103,12 +110,13 @@ class Gateway:
     async def _serve(self, backend: TritonBackend, triton: EmbeddedTriton | None) -> None:
         """Listen first, so that a taken port is known at once and probes are answered from the beginning."""
         settings, core = self._settings, self._core(backend)
-        http, listener = http_server(HttpEdge(core, self._metrics, settings.max_body_bytes), settings)
+        mcp = McpEdge(core, self._metrics, settings.max_body_bytes, settings.origins)
+        http, listener = http_server(HttpEdge(core, self._metrics, settings.max_body_bytes, mcp), settings)
         grpc_server = GrpcServer(core, self._metrics, self._admission, settings.max_body_bytes)
         grpc_port = await grpc_server.start(settings.host, settings.grpc_port)
         http_port = listener.getsockname()[1]
         log.info("listening: HTTP on port %d, gRPC on port %d", http_port, grpc_port)
-        serving = asyncio.create_task(http.serve(sockets=[listener]))
+        serving = asyncio.create_task(serve(http, listener, mcp))
         watching = asyncio.create_task(self._watch(core, triton, grpc_server, http_port))
         try:
             await self._until_stopped(backend, triton)
@@ -118,6 +126,7 @@ class Gateway:
                 log.warning("some requests were not finished in time")
             watching.cancel()
             await grpc_server.stop(grace_s=1.0)
+            mcp.stop()
             http.should_exit = True
             await serving
 

@@ -1,7 +1,9 @@
 """The HTTP edge: JSON or the gRPC messages in, core, the same out; errors as problem+json (RFC 9457).
 
-    POST /v1/<verb>   body (bounded) -> JSON or protobuf -> core's message -> core -> JSON or protobuf
-    everything else   FastAPI: worlds, documents, probes
+    POST /v1/<verb>         body (bounded) -> JSON or protobuf -> core's message -> core -> JSON or protobuf
+    POST /v1/tools/<verb>   body (bounded) -> JSON -> a tool's arguments -> core -> JSON
+    /mcp                    the MCP edge
+    everything else         FastAPI: worlds, documents, probes
 
 Verbs are answered before FastAPI sees them, and without Starlette's requests and responses: those layers cost more than
 all that is done here, and FastAPI's own parser answers NaN with a 500 and reads bodies of any size.
@@ -17,7 +19,7 @@ from urllib.parse import parse_qs
 from fastapi import FastAPI, Request, Response
 from google.protobuf.message import DecodeError
 from pydantic_core import from_json
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from wmserve_server import wire
 from wmserve_server.errors import Cancelled, InvalidArgument, PayloadTooLarge, UnsupportedMedia
@@ -25,11 +27,13 @@ from wmserve_server.json_arrays import BASE64_ARRAYS, LIST_ARRAYS
 from wmserve_server.metrics import Metrics
 from wmserve_server.openapi import describe
 from wmserve_server.problems import add_problems, answered, method_not_allowed
+from wmserve_server.tools import TOOLS, Tool
 from wmserve_server.world_model import WorldModel
 
 JSON = "application/json"
 PROTOBUF = "application/x-protobuf"
-TRANSPORT = "http"
+TRANSPORT, TOOL_TRANSPORT = "http", "tool"
+MCP_PATH = "/mcp"
 MAX_JSON_NUMBERS = 160_000
 """Numbers in a JSON body, counted by its commas. So many, a frame of 224 x 224, take 20 to 40 ms to read, and nobody
 else is served meanwhile."""
@@ -66,25 +70,40 @@ class Answer:
 class HttpEdge:
     """The HTTP application over a core, as ASGI."""
 
-    def __init__(self, core: WorldModel, metrics: Metrics, max_body_bytes: int) -> None:
+    def __init__(self, core: WorldModel, metrics: Metrics, max_body_bytes: int, mcp: ASGIApp | None = None) -> None:
+        self._mcp = mcp
         self._core = core
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
-        self._rest = FastAPI(title="wmserve", redoc_url=None)
+        self._rest = FastAPI(title="wmserve", redoc_url=None, openapi_url="/v1/openapi.json")
         add_problems(self._rest)
         add_worlds(self._rest, core)
         add_operations(self._rest, core, metrics)
         describe(self._rest)
         self._verbs = {f"/v1/{verb.name}": verb for verb in wire.VERBS.values()}
+        self._tools = {f"/v1/tools/{tool.verb}": tool for tool in TOOLS.values()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         verb = self._verbs.get(scope["path"]) if scope["type"] == "http" else None
         if verb is None:
-            await self._rest(scope, receive, send)
+            await self._answer_others(scope, receive, send)
             return
         if scope["method"] == "POST":
             response = await answered(partial(self._answer, scope, receive, verb))
+        else:
+            response = method_not_allowed("POST")
+        await response(scope, receive, send)
+
+    async def _answer_others(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer what is no verb: a tool, MCP, or the rest."""
+        path = scope["path"] if scope["type"] == "http" else ""
+        tool = self._tools.get(path)
+        response: ASGIApp
+        if tool is None:
+            response = self._mcp if self._mcp is not None and path == MCP_PATH else self._rest
+        elif scope["method"] == "POST":
+            response = await answered(partial(self._answer_tool, scope, receive, tool))
         else:
             response = method_not_allowed("POST")
         await response(scope, receive, send)
@@ -98,6 +117,20 @@ class HttpEdge:
             call.set_world(request.world, self._core.worlds())
             response = await unless_disconnected(receive, getattr(self._core, verb.name)(request))
             answer = render(asked, verb, response)
+            call.response_bytes = len(answer.body)
+            return answer
+
+    async def _answer_tool(self, scope: Scope, receive: Receive, tool: Tool) -> Answer:
+        with self._metrics.request(TOOL_TRANSPORT, tool.verb) as call:
+            asked = head(scope)
+            body = await read_body(receive, asked.content_length, self._max_body_bytes)
+            call.request_bytes = len(body)
+            if asked.content_type != JSON:
+                raise UnsupportedMedia(f"content type must be {JSON}")
+            arguments = wire.exactly(tool.arguments, parse_json(body))
+            call.set_world(getattr(arguments, "world", None) or "", self._core.worlds())
+            response = await unless_disconnected(receive, tool.call(self._core, arguments))
+            answer = Answer(response.model_dump_json(exclude_none=True).encode(), JSON)
             call.response_bytes = len(answer.body)
             return answer
 
@@ -142,6 +175,11 @@ def parse(kind: str, verb: wire.Verb, body: bytes) -> Any:
         return verb.decode(message)
     if kind != JSON:
         raise UnsupportedMedia(f"content type must be {JSON} or {PROTOBUF}")
+    return wire.build(verb.request, parse_json(body))
+
+
+def parse_json(body: bytes) -> dict[str, Any]:
+    """Parse a body that is a JSON object."""
     if body.count(b",") > MAX_JSON_NUMBERS:
         raise PayloadTooLarge(
             f"a JSON body holds at most {MAX_JSON_NUMBERS} numbers in lists; send larger arrays as base64, or protobuf"
@@ -152,7 +190,7 @@ def parse(kind: str, verb: wire.Verb, body: bytes) -> Any:
         raise InvalidArgument(f"body is not valid JSON: {error}") from None
     if not isinstance(values, dict):
         raise InvalidArgument("body must be a JSON object")
-    return wire.build(verb.request, values)
+    return values
 
 
 def render(asked: Asked, verb: wire.Verb, response: Any) -> Answer:

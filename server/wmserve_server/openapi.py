@@ -1,15 +1,23 @@
-"""The OpenAPI 3.1 document: routes from FastAPI, bodies from the core's messages, errors from the error tree."""
+"""The OpenAPI 3.1 documents: bodies from the core's messages and the tools, errors from the error tree.
 
+/openapi.json, /openapi.strict.json    the tools, for models that call them: flat, small, closed
+/v1/openapi.json, /docs                the verbs, for programs; routes from FastAPI
+"""
+
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse
 from pydantic.json_schema import models_json_schema
 from wmserve.world import World
 
 from wmserve_server import messages as m
-from wmserve_server.errors import CALLER_ERRORS
+from wmserve_server.errors import CALLER_ERRORS, WmserveError
 from wmserve_server.problems import PROBLEM
+from wmserve_server.tools import TOOLS, Tool
+from wmserve_server.tools.schemas import plain, strict
 
 REF = "#/components/schemas/{model}"
 SUMMARIES = {
@@ -34,15 +42,23 @@ PROBLEM_SCHEMA: dict[str, Any] = {
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "detail": {"type": "string", "description": "Names the bound that was broken."},
-        "reason": {"type": "string", "description": "Stable, for programs."},
+        "reason": {
+            "type": "string",
+            "enum": [*(error.reason for error in CALLER_ERRORS), WmserveError.reason],
+            "description": "Stable, for programs.",
+        },
         "field": {"type": "string", "description": "The field that is wrong, where there is one."},
     },
     "required": ["type", "title", "status"],
 }
+RETRIED = ("429", "503")
+"""Statuses whose answers say when to come back."""
 
 
 def describe(app: FastAPI) -> None:
-    """Make the application serve this document."""
+    """Make the application serve these documents."""
+    for path, strictly in (("/openapi.json", False), ("/openapi.strict.json", True)):
+        app.add_api_route(path, partial(tools_answer, strictly), include_in_schema=False)
     document: dict[str, Any] = {}
 
     def openapi() -> dict[str, Any]:
@@ -51,6 +67,11 @@ def describe(app: FastAPI) -> None:
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
+
+
+async def tools_answer(strictly: bool) -> JSONResponse:
+    """The tools' document, served."""
+    return JSONResponse(tools_document(strictly))
 
 
 def build(app: FastAPI) -> dict[str, Any]:
@@ -112,7 +133,7 @@ PROTOBUF_CONTENT = {
 }
 
 
-def operation(name: str, answer: dict[str, Any]) -> dict[str, Any]:
+def operation(name: str, answer: dict[str, Any], summary: str = "") -> dict[str, Any]:
     """What all operations have in common."""
     responses: dict[str, Any] = {
         "200": {"description": "The answer.", "content": {"application/json": {"schema": answer}}}
@@ -124,7 +145,39 @@ def operation(name: str, answer: dict[str, Any]) -> dict[str, Any]:
             responses[status]["description"] += f" {said}"
         else:
             responses[status] = {"description": said, "content": {PROBLEM: {"schema": ref("Problem")}}}
-    return {"operationId": f"wmserve_{name}", "summary": SUMMARIES[name], "responses": responses}
+    for status in RETRIED:
+        responses[status]["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
+    return {"operationId": f"wmserve_{name}", "summary": summary or SUMMARIES[name], "responses": responses}
+
+
+def tools_document(strictly: bool) -> dict[str, Any]:
+    """The document of the tools; strictly, every property is required, and null or [] where it may be left out."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "wmserve tools",
+            "version": "1",
+            "description": "World models for models that call tools. No answer exceeds 2000 tokens."
+            + (" Strict: every property is required; null or [] stands for nothing." if strictly else ""),
+        },
+        "servers": [{"url": "/"}],
+        "paths": {f"/v1/tools/{tool.verb}": {"post": tool_operation(tool, strictly)} for tool in TOOLS.values()},
+        "components": {"schemas": {"Problem": PROBLEM_SCHEMA | {"additionalProperties": False}}},
+    }
+
+
+def tool_operation(tool: Tool, strictly: bool) -> dict[str, Any]:
+    """One tool as an operation."""
+    schema, example = plain(tool.arguments), dict(tool.example)
+    if strictly:
+        schema = strict(schema)
+        empty: dict[str, Any] = {
+            name: [] if one["type"] == "array" else None for name, one in schema["properties"].items()
+        }
+        example = empty | example
+    content = {"application/json": {"schema": schema, "example": example}}
+    found = operation(tool.verb, plain(tool.answer, "serialization"), tool.summary)
+    return found | {"description": tool.description, "requestBody": {"required": True, "content": content}}
 
 
 def ref(model: str) -> dict[str, Any]:

@@ -30,6 +30,11 @@ class Settings(BaseSettings):
         description="Longest that an engine may take for a call: an encode, a rollout, a slice of a plan, which is at "
         "least one iteration. Models of hundreds of millions of parameters take minutes without a GPU.",
     )
+    mcp_origins: str = Field(
+        "",
+        description="Besides loopback, the addresses at which /mcp may be asked, and whose pages may do so: origins, "
+        "such as https://robots.example:8080, separated by commas.",
+    )
     max_body_bytes: PositiveInt = Field(64 << 20, description="Largest request, bytes, on both wires.")
     max_in_flight: PositiveInt = Field(
         256, description="Requests answered at once, a plan counting for several by its size; more are shed with 429."
@@ -41,6 +46,11 @@ class Settings(BaseSettings):
     )
     drain_timeout_s: PositiveFloat = Field(10.0, description="On shutdown, longest wait for requests in flight.")
     log_level: str = Field("INFO", description="Level of the log on standard error.")
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The addresses in `mcp_origins`."""
+        return tuple(origin.strip().rstrip("/") for origin in self.mcp_origins.split(",") if origin.strip())
 
 
 def describe() -> str:

@@ -44,8 +44,13 @@ def invalid(error: ValidationError) -> WmserveError:
 
 def build(model: type[T], values: dict[str, Any]) -> T:
     """Build a core message from what is set; InvalidArgument names the field."""
+    return exactly(model, {name: value for name, value in values.items() if value is not None})
+
+
+def exactly(model: type[T], values: dict[str, Any]) -> T:
+    """Build a model from what is said, null included; InvalidArgument names the field."""
     try:
-        return model.model_validate({name: value for name, value in values.items() if value is not None})
+        return model.model_validate(values)
     except ValidationError as error:
         raise invalid(error) from None
 

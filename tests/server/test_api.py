@@ -235,7 +235,7 @@ def test_same_seed_same_plan_whatever_else_runs(stub: pb_grpc.WorldModelServiceS
 
 def test_openapi_document_is_valid(http: httpx.Client) -> None:
     """The document validates as OpenAPI 3.1 and names every verb."""
-    document = http.get("/openapi.json").json()
+    document = http.get("/v1/openapi.json").json()
     assert document["openapi"].startswith("3.1")
     validate(document)
     operations = {operation["operationId"] for path in document["paths"].values() for operation in path.values()}
