@@ -11,11 +11,12 @@ import socket
 from collections.abc import Iterator
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from wmserve_server.admission import Admission
 from wmserve_server.embedded import EmbeddedOptions, EmbeddedTriton
 from wmserve_server.grpc_api import GrpcServer
-from wmserve_server.http_api import HttpEdge
+from wmserve_server.http_api import HttpEdge, for_pages
 from wmserve_server.latents import LatentsStore
 from wmserve_server.mcp_api import McpEdge
 from wmserve_server.metrics import Metrics
@@ -37,7 +38,7 @@ class HttpServer(uvicorn.Server):
         yield
 
 
-def http_server(app: HttpEdge, settings: Settings) -> tuple[HttpServer, socket.socket]:
+def http_server(app: ASGIApp, settings: Settings) -> tuple[HttpServer, socket.socket]:
     """An HTTP server on a socket that listens already, so that a taken port is known before anything starts."""
     # Named TCP, because asyncio turns Nagle's algorithm off on such sockets alone: with it answers wait 40 ms.
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
@@ -111,7 +112,8 @@ class Gateway:
         """Listen first, so that a taken port is known at once and probes are answered from the beginning."""
         settings, core = self._settings, self._core(backend)
         mcp = McpEdge(core, self._metrics, settings.max_body_bytes, settings.origins)
-        http, listener = http_server(HttpEdge(core, self._metrics, settings.max_body_bytes, mcp), settings)
+        edge = HttpEdge(core, self._metrics, settings.max_body_bytes, mcp)
+        http, listener = http_server(for_pages(edge, settings.origins), settings)
         grpc_server = GrpcServer(core, self._metrics, self._admission, settings.max_body_bytes)
         grpc_port = await grpc_server.start(settings.host, settings.grpc_port)
         http_port = listener.getsockname()[1]

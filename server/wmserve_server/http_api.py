@@ -10,7 +10,7 @@ all that is done here, and FastAPI's own parser answers NaN with a 500 and reads
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from urllib.parse import parse_qs
 from fastapi import FastAPI, Request, Response
 from google.protobuf.message import DecodeError
 from pydantic_core import from_json
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from wmserve_server import wire
@@ -133,6 +134,19 @@ class HttpEdge:
             answer = Answer(response.model_dump_json(exclude_none=True).encode(), JSON)
             call.response_bytes = len(answer.body)
             return answer
+
+
+def for_pages(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
+    """Let pages of these origins ask (CORS); without any, browsers let none."""
+    if not origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=("GET", "POST", "DELETE"),  # the last ends a session of MCP
+        allow_headers=("*",),  # no answer depends on cookies, so none can be misused
+        expose_headers=("retry-after", "mcp-session-id"),
+    )
 
 
 def head(scope: Scope) -> Asked:
