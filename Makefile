@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 TRITON := .triton
 PEERS := .venv-peers
+LEROBOT := .lerobot
 STUBS := proto/wmserve/v1/world_model_pb2.py proto/wmserve/v1/world_model_pb2.pyi proto/wmserve/v1/world_model_pb2_grpc.py
 
 .DEFAULT_GOAL := help
@@ -16,7 +17,7 @@ help: ## List the targets
 serve: $(VENV)/.server $(TRITON)/.installed ## Serve the reference world: HTTP on 8080, gRPC on 8081
 	@exec $(BIN)/wmserve serve
 
-test: $(VENV)/.dev $(TRITON)/.installed ## Run all tests against a real Triton
+test: $(VENV)/.dev $(TRITON)/.installed $(LEROBOT)/.installed ## Run all tests against a real Triton
 	$(BIN)/python -m pytest
 
 train: $(VENV)/.dev ## Make the reference world from nothing (data, training, goal metric)
@@ -64,7 +65,7 @@ load: $(VENV)/.dev $(TRITON)/.installed ## Load a server with locust up to its k
 	$(BIN)/python -W ignore -m loadtest.load
 
 clean: ## Remove what was installed and built
-	rm -rf $(VENV) $(TRITON) $(PEERS) build dist
+	rm -rf $(VENV) $(TRITON) $(PEERS) $(LEROBOT) build dist
 
 $(BIN)/python:
 	@echo "creating $(VENV)"
@@ -90,6 +91,13 @@ $(TRITON)/.installed: $(BIN)/python constraints.txt
 	@echo "unpacking Triton (150 MB)"
 	@$(PIP) --no-deps --upgrade --target $(TRITON) nvidia-pytriton
 	@touch $@
+
+# For the tests of LeRobot's adapter; those are skipped where it cannot be had.
+$(LEROBOT)/.installed: $(VENV)/.dev clients/python/lerobot.txt
+	@echo "unpacking LeRobot (60 MB)"
+	@rm -rf $(LEROBOT) && mkdir $(LEROBOT)
+	@$(PIP) --no-deps --target $(LEROBOT) --requirement clients/python/lerobot.txt && touch $@ || \
+		echo "LeRobot cannot be installed here; what needs it is skipped"
 
 # Other model servers, to measure beside; one that cannot be installed is left out, and the benchmark says so.
 $(PEERS)/.installed: loadtest/peers/requirements.txt
