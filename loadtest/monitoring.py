@@ -11,8 +11,9 @@ import httpx
 
 from loadtest.serving import ROOT, free_port
 
-RULES = ROOT / "deploy" / "prometheus" / "alerts.yml"
-DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "wmserve.json").read_text())
+FILES = ROOT / "deploy" / "chart" / "files"
+RULES = FILES / "alerts.yml"
+DASHBOARD = json.loads((FILES / "dashboard.json").read_text())
 PANELS: list[dict[str, Any]] = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 
 

@@ -22,7 +22,7 @@ from loadtest.serving import ROOT, Server, running
 
 LOCUSTFILE = ROOT / "loadtest" / "load" / "locustfile.py"
 PICTURE, RESULTS = ROOT / "docs" / "load.png", ROOT / "loadtest" / "results" / "load.json"
-USERS = ("JsonAgent", "BinaryAgent", "Robot")
+USERS = ("JsonAgent", "BinaryAgent", "Robot", "Model")
 KEPT_BACK_S = 60
 
 

@@ -1,5 +1,6 @@
 """What users send: the frames of `docs/`, and actions within the bounds of the reference world."""
 
+import base64
 from functools import cache
 from pathlib import Path
 
@@ -19,6 +20,12 @@ PROTOBUF_HEADERS = {"content-type": "application/x-protobuf"}
 def frame(picture: Path) -> NDArray[np.uint8]:
     """A picture's pixels `[h, w, 3]`."""
     return np.asarray(Image.open(picture).convert("RGB"))
+
+
+@cache
+def picture(file: Path) -> str:
+    """A picture file in base64."""
+    return base64.b64encode(file.read_bytes()).decode()
 
 
 def actions(candidates: int) -> NDArray[np.float32]:

@@ -13,12 +13,12 @@ import locust.stats
 from locust import LoadTestShape, events
 
 from loadtest.load.shapes import SHAPES, users
-from loadtest.load.users import BinaryAgent, JsonAgent, Robot
+from loadtest.load.users import BinaryAgent, JsonAgent, Model, Robot
 
 WINDOW_S = 3
 """Of the quantiles in locust's history, so that a step of a ramp forgets the one before."""
 locust.stats.CURRENT_RESPONSE_TIME_PERCENTILE_WINDOW = WINDOW_S
-__all__ = ["BinaryAgent", "JsonAgent", "Robot", "Shaped"]
+__all__ = ["BinaryAgent", "JsonAgent", "Model", "Robot", "Shaped"]
 
 
 @events.init_command_line_parser.add_listener

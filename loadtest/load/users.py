@@ -4,22 +4,25 @@ Each waits so long between its calls as its like does in life, so that users are
 makes ten calls a second, a robot closes its loop five times a second, a model thinks for some seconds.
 """
 
-import base64
+import json
 import random
 import time
 from collections.abc import Callable
 from typing import Any
 
 import grpc.experimental.gevent as grpc_gevent
-from locust import FastHttpUser, User, constant_throughput, task
+from locust import FastHttpUser, User, between, constant_throughput, task
 from wmserve.arrays import to_tensor
 from wmserve.v1 import world_model_pb2 as pb
 from wmserve_client import Client, PlannerOptions, WmserveError
 
-from loadtest.load.bodies import GOAL, PROTOBUF_HEADERS, START, WORLD, actions, frame
+from loadtest.load.bodies import GOAL, PROTOBUF_HEADERS, START, WORLD, actions, frame, picture
 
 grpc_gevent.init_gevent()  # gRPC's threads would stand in the way of locust's greenlets
 AGENT_CALLS_PER_S, ROBOT_TURNS_PER_S = 10, 5
+THINKS_S = (2.0, 6.0)
+MCP_VERSION = "2025-06-18"
+MCP_HEADERS = {"accept": "application/json, text/event-stream"}
 CANDIDATES = 8
 PLANNER = {"algorithm": "icem", "candidate_count": 32, "iterations": 2}
 
@@ -54,7 +57,7 @@ class JsonAgent(Agent):
     @task(2)
     def encode(self) -> None:
         """A picture file."""
-        said = self.ask("encode", {"observations": base64.b64encode(START.read_bytes()).decode()})
+        said = self.ask("encode", {"observations": picture(START)})
         self.latents_id = said.get("latents_id", self.latents_id)
 
     @task(8)
@@ -151,3 +154,47 @@ class Robot(User):
             context={},
         )
         return failure is None
+
+
+class Model(FastHttpUser):
+    """A model with tools, over MCP: it looks, thinks, plans, thinks, and asks what would happen."""
+
+    wait_time = between(*THINKS_S)
+
+    def on_start(self) -> None:
+        """Begin a session, as a client does."""
+        hello = {"protocolVersion": MCP_VERSION, "capabilities": {}, "clientInfo": {"name": "load", "version": "1"}}
+        self.headers, self.number = dict(MCP_HEADERS), 0
+        with self.client.post(
+            "/mcp", json=self.message("initialize", hello), headers=self.headers, name="mcp"
+        ) as answer:
+            self.headers |= {"mcp-session-id": answer.headers["mcp-session-id"], "mcp-protocol-version": MCP_VERSION}
+        ready = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+        self.client.post("/mcp", json=ready, headers=self.headers, name="mcp")
+
+    def message(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        """A request of JSON-RPC."""
+        self.number += 1
+        return {"jsonrpc": "2.0", "id": self.number, "method": method, "params": params}
+
+    def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        """Use a tool; its structured answer, empty where it failed."""
+        asked = self.message("tools/call", {"name": tool, "arguments": {"world": WORLD, **arguments}})
+        with self.client.post("/mcp", json=asked, headers=self.headers, name=tool, catch_response=True) as answer:
+            lines = (answer.text or "").splitlines()
+            told = next((json.loads(line[5:]) for line in lines if line.startswith("data:")), {})
+            result: dict[str, Any] = told.get("result", {})
+            if answer.status_code != 200 or not result or result.get("isError"):
+                answer.failure(str(result.get("content") or told.get("error") or answer.status_code))
+                return {}
+            return result.get("structuredContent", {})
+
+    @task
+    def errand(self) -> None:
+        """One thought and what it asks."""
+        seen = self.call("wmserve_encode", images=[picture(START)])
+        self.wait()
+        goal = [{"readout": name, "value": random.uniform(60, 160)} for name in ("agent_x", "agent_y")]
+        self.call("wmserve_plan", latents_id=seen.get("latents_id"), goal_readouts=goal)
+        self.wait()
+        self.call("wmserve_rollout", latents_id=seen.get("latents_id"), actions=actions(1)[0].tolist())

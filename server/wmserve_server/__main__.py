@@ -8,7 +8,9 @@ import sys
 import uvloop
 from pydantic import ValidationError
 
+from wmserve_server import telemetry
 from wmserve_server.app import Gateway
+from wmserve_server.metrics import REQUESTS
 from wmserve_server.settings import Settings, describe
 
 GARBAGE_BETWEEN_COLLECTIONS = 20_000
@@ -31,14 +33,26 @@ def main(argv: list[str] | None = None) -> int:
             print(f"WMSERVE_{problem['loc'][0]!s}".upper() + f": {problem['msg']}", file=sys.stderr)
         return 2
     spare_collection()
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
+    set_up_logging(settings)
+    stop_tracing = telemetry.start()
     logging.getLogger("mcp").setLevel(logging.WARNING)  # below that, it names sessions
     try:
         uvloop.run(Gateway(settings).run())
     except (OSError, RuntimeError) as error:
         logging.getLogger(__name__).error("cannot serve: %s", error)
         return 2
+    finally:
+        stop_tracing()
     return 0
+
+
+def set_up_logging(settings: Settings) -> None:
+    """Log to standard error as the settings say."""
+    handler = logging.StreamHandler()
+    text = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+    handler.setFormatter(telemetry.JsonLines() if settings.log_format == "json" else text)
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
+    logging.getLogger(REQUESTS).setLevel(settings.log_level.upper() if settings.log_requests else logging.WARNING)
 
 
 def spare_collection() -> None:

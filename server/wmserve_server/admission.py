@@ -1,5 +1,7 @@
 """The one point at which a request is let in: bounded by the work in flight, and closed while the gateway drains.
 
+    open -> leaving: says so, lets in as before -> draining: lets nobody in, waits for those inside
+
 Work is counted in requests: an encode is one, and whatever rolls candidates out is one more for every MODEL_STEPS.
 """
 
@@ -30,9 +32,24 @@ class Admission:
     def __init__(self, max_in_flight: int) -> None:
         self._max_in_flight = max_in_flight
         self._in_flight = 0
+        self._leaving = False
         self._draining = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+
+    @property
+    def in_flight(self) -> int:
+        """Work that is inside, in requests."""
+        return self._in_flight
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the gateway is going away, though it may still let requests in."""
+        return self._leaving or self.draining
+
+    def leave(self) -> None:
+        """Say from now on that the gateway is going away."""
+        self._leaving = True
 
     @property
     def draining(self) -> bool:

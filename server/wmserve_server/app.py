@@ -1,6 +1,6 @@
 """Puts a gateway together, runs it and takes it down: Triton, core, both edges.
 
-start: ports -> Triton -> ready            stop: not ready -> drain -> edges -> Triton
+start: ports -> Triton -> ready            stop: not ready -> delay -> drain -> edges -> Triton
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from wmserve_server.http_api import HttpEdge, for_pages
 from wmserve_server.latents import LatentsStore
 from wmserve_server.mcp_api import McpEdge
 from wmserve_server.metrics import Metrics
+from wmserve_server.oip_http import OipEdge
 from wmserve_server.settings import Settings
 from wmserve_server.triton import TritonBackend
 from wmserve_server.world_model import WorldModel
@@ -36,6 +37,10 @@ class HttpServer(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave the signals alone."""
         yield
+
+    def end_connections(self) -> None:
+        """Have each connection end with its next answer: whoever keeps one would otherwise never go elsewhere."""
+        self.config.encoded_headers.append((b"connection", b"close"))
 
 
 def http_server(app: ASGIApp, settings: Settings) -> tuple[HttpServer, socket.socket]:
@@ -75,6 +80,8 @@ class Gateway:
         self._settings = settings
         self._metrics = Metrics()
         self._admission = Admission(settings.max_in_flight)
+        self._metrics.work_in_flight.set_function(lambda: self._admission.in_flight)
+        self._metrics.work_limit.set(settings.max_in_flight)
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -85,7 +92,7 @@ class Gateway:
         triton = None if self._settings.triton_address else self._embedded()
         address = triton.grpc_address if triton is not None else self._settings.triton_address
         assert address is not None
-        backend = TritonBackend(address, self._metrics, self._settings.engine_timeout_s)
+        backend = TritonBackend(address, self._metrics, self._settings.engine_timeout_s, self._settings.triton_servers)
         async with contextlib.AsyncExitStack() as stack:
             if triton is not None:
                 stack.push_async_callback(triton.stop)
@@ -112,7 +119,9 @@ class Gateway:
         """Listen first, so that a taken port is known at once and probes are answered from the beginning."""
         settings, core = self._settings, self._core(backend)
         mcp = McpEdge(core, self._metrics, settings.max_body_bytes, settings.origins)
-        edge = HttpEdge(core, self._metrics, settings.max_body_bytes, mcp)
+        oip = OipEdge(core, self._metrics, settings.max_body_bytes)
+        beside: dict[str, ASGIApp] = {"/mcp": mcp, "/v2": oip, "/v2/": oip}
+        edge = HttpEdge(core, self._metrics, settings.max_body_bytes, beside)
         http, listener = http_server(for_pages(edge, settings.origins), settings)
         grpc_server = GrpcServer(core, self._metrics, self._admission, settings.max_body_bytes)
         grpc_port = await grpc_server.start(settings.host, settings.grpc_port)
@@ -123,14 +132,27 @@ class Gateway:
         try:
             await self._until_stopped(backend, triton)
         finally:
-            log.info("stopping: no new requests; finishing those in flight")
-            if not await self._admission.drain(settings.drain_timeout_s):
-                log.warning("some requests were not finished in time")
+            await self._drain(http, grpc_server)
             watching.cancel()
             await grpc_server.stop(grace_s=1.0)
             mcp.stop()
             http.should_exit = True
             await serving
+
+    async def _drain(self, http: HttpServer, grpc_server: GrpcServer) -> None:
+        """Not ready first and still serving, then nobody new, then those in flight are finished."""
+        settings = self._settings
+        self._admission.leave()
+        http.end_connections()
+        if self._stop.is_set() and settings.drain_delay_s:  # else it could not start, and nobody has heard of it
+            log.info("stopping: not ready, requests are answered for %g s more", settings.drain_delay_s)
+            await asyncio.sleep(settings.drain_delay_s)
+        log.info("stopping: no new requests; finishing those in flight")
+        # At once, so that callers hear that their connections end, and make new ones elsewhere.
+        leaving = asyncio.create_task(grpc_server.stop(settings.drain_timeout_s))
+        if not await self._admission.drain(settings.drain_timeout_s):
+            log.warning("some requests were not finished in time")
+        leaving.cancel()
 
     async def _until_stopped(self, backend: TritonBackend, triton: EmbeddedTriton | None) -> None:
         """Bring the engines up and wait for the signal to stop, which may come first."""

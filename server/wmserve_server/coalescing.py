@@ -8,6 +8,7 @@ small plan passes large ones. Each time that a call is passed counts for it, so 
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -15,12 +16,17 @@ from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
+from opentelemetry.context import Context
+from opentelemetry.trace import SpanKind
 
+from wmserve_server import telemetry
 from wmserve_server.errors import Unavailable
 
 Tensors = Mapping[str, NDArray[np.generic]]
-Send = Callable[[Tensors], Awaitable[Tensors]]
-"""Sends tensors with a leading batch axis `[B, ...]` and returns tensors with the same."""
+Send = Callable[[Tensors, Context | None], Awaitable[Tensors]]
+"""Sends tensors with a leading batch axis `[B, ...]`, for a trace, and returns tensors with the same."""
+OnBatch = Callable[[int, float], None]
+"""Told of each batch that leaves: its calls, and the seconds that they have waited, together."""
 
 MAX_BATCH_BYTES = 8 << 20
 
@@ -33,6 +39,12 @@ class Call:
     answer: "asyncio.Future[Tensors]"
     turns: int
     """Turns that this work has had before, less the times that others were taken while it waited."""
+    since: float
+    """When it began to wait, on the clock of :func:`time.perf_counter`."""
+    trace: Context | None = None
+    left_at: float | None = None
+    beside: int = 1
+    """Calls of the batch that it left with."""
 
     @property
     def signature(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
@@ -48,8 +60,9 @@ class Call:
 class Coalescer:
     """The queue in front of one engine."""
 
-    def __init__(self, send: Send, max_batch: int, max_in_flight: int, on_batch: Callable[[int], None]) -> None:
+    def __init__(self, send: Send, max_batch: int, max_in_flight: int, on_batch: OnBatch, engine: str = "") -> None:
         self._send = send
+        self._engine = engine
         self._max_in_flight = max_in_flight
         self._max_batch = max_batch
         self._on_batch = on_batch
@@ -59,10 +72,21 @@ class Coalescer:
     async def call(self, tensors: Tensors, turns: int = 0) -> Tensors:
         """Send one caller's tensors and return theirs of the answer; raises what ``send`` raises."""
         answer: asyncio.Future[Tensors] = asyncio.get_running_loop().create_future()
-        self._waiting.append(Call(tensors, answer, turns))
+        call = Call(tensors, answer, turns, time.perf_counter(), telemetry.here())
+        self._waiting.append(call)
         # Not at once: who asks in the same turn of the loop, as a plan does for start and goal, travels along.
         asyncio.get_running_loop().call_soon(self._pump)
-        return await answer
+        try:
+            return await answer
+        finally:
+            self._trace(call)
+
+    def _trace(self, call: Call) -> None:
+        """Say how long it waited, and how long the engine took; a call that was given up may not have left."""
+        now = time.perf_counter()
+        telemetry.past(f"queue {self._engine}", call.since, call.left_at or now)
+        if call.left_at is not None:
+            telemetry.past(f"engine {self._engine}", call.left_at, now, SpanKind.CLIENT, batch_size=call.beside)
 
     def _pump(self) -> None:
         while len(self._in_flight) < self._max_in_flight and (batch := self._take()):
@@ -96,10 +120,14 @@ class Coalescer:
         return room and call.signature == batch[0].signature
 
     async def _run(self, batch: list[Call]) -> None:
-        self._on_batch(len(batch))
+        now = time.perf_counter()
+        for call in batch:
+            call.left_at, call.beside = now, len(batch)
+        self._on_batch(len(batch), sum(now - call.since for call in batch))
         names = batch[0].tensors
         try:
-            answers = await self._send({name: np.stack([call.tensors[name] for call in batch]) for name in names})
+            stacked = {name: np.stack([call.tensors[name] for call in batch]) for name in names}
+            answers = await self._send(stacked, batch[0].trace)
             rows = [{name: array[row] for name, array in answers.items()} for row in range(len(batch))]
         except BaseException as error:
             # Nobody may wait for ever: also not when this is cancelled because the gateway hangs up.

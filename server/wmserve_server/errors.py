@@ -7,6 +7,7 @@
      |- UnsupportedMedia   415  INVALID_ARGUMENT    content type that is neither JSON nor protobuf
      |- VerbNotServed      400  FAILED_PRECONDITION the world does not answer this verb
      |- WorldNotFound      404  NOT_FOUND           no world of that name is served
+     |- ModelNotFound      404  NOT_FOUND           no model of that name (Open Inference Protocol)
      |- LatentsNotFound    404  NOT_FOUND           handle unknown, expired or of another world
      |- DecisionNotFound   404  NOT_FOUND           decision unknown, expired or of another world
      |- Overloaded         429  RESOURCE_EXHAUSTED  too much in flight; come back after `retry_after_s`
@@ -76,6 +77,13 @@ class WorldNotFound(WmserveError):
 
     http_status, grpc_code, reason = 404, "NOT_FOUND", "world_not_found"
     title = "World not found"
+
+
+class ModelNotFound(WmserveError):
+    """No model of that name: in the Open Inference Protocol a verb of a world is one."""
+
+    http_status, grpc_code, reason = 404, "NOT_FOUND", "model_not_found"
+    title = "Model not found"
 
 
 class LatentsNotFound(WmserveError):

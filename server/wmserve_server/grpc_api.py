@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from typing import Any, NoReturn, TypeAlias
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -11,11 +11,13 @@ from grpc_reflection.v1alpha import reflection
 from wmserve.v1 import world_model_pb2 as pb
 from wmserve.v1 import world_model_pb2_grpc as pb_grpc
 
-from wmserve_server import wire
+from wmserve_server import oip_grpc, wire
 from wmserve_server.admission import Admission, going_away
 from wmserve_server.control import Control
 from wmserve_server.errors import WmserveError
+from wmserve_server.grpc_calls import Context, abort, carried, unforeseen
 from wmserve_server.metrics import Metrics
+from wmserve_server.telemetry import REQUEST_ID, request_id
 from wmserve_server.world_model import WorldModel
 
 log = logging.getLogger(__name__)
@@ -24,7 +26,6 @@ SERVICE = pb.DESCRIPTOR.services_by_name["WorldModelService"].full_name
 TRANSPORT = "grpc"
 WINDOW_BYTES, FRAME_BYTES = 4 << 20, 1 << 20
 """How much a caller may send before it hears back, and at once: camera frames take several turns of the defaults."""
-Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 
 class WorldModelService(pb_grpc.WorldModelServiceServicer):
@@ -72,7 +73,7 @@ class WorldModelService(pb_grpc.WorldModelServiceServicer):
         loop = Control(self._core)
         try:
             while (request := await self._next(context)) is not None:
-                with self._metrics.request(TRANSPORT, "control") as call:
+                with self._metrics.request(TRANSPORT, "control", carried(context)) as call:
                     turn = wire.control_request(request)
                     call.set_world(loop.world_of(turn), self._core.worlds())
                     call.request_bytes = request.ByteSize()
@@ -81,9 +82,8 @@ class WorldModelService(pb_grpc.WorldModelServiceServicer):
                 yield answer
         except WmserveError as error:
             await abort(context, error)
-        except Exception:
-            log.exception("control failed")
-            await abort(context, WmserveError("internal error; the server's log has more"))
+        except Exception as error:
+            await abort(context, unforeseen(error))
 
     async def _next(self, context: Context) -> pb.ControlRequest | None:
         """The next message of a stream, None after the last; Unavailable when the server goes away before it comes."""
@@ -100,28 +100,17 @@ class WorldModelService(pb_grpc.WorldModelServiceServicer):
 
     async def _answer(self, verb: wire.Verb, request: Any, context: Context) -> Any:
         try:
-            with self._metrics.request(TRANSPORT, verb.name) as call:
+            with self._metrics.request(TRANSPORT, verb.name, carried(context)) as call:
                 call.set_world(request.world, self._core.worlds())
                 call.request_bytes = request.ByteSize()
                 answer = verb.encode(await getattr(self._core, verb.name)(verb.decode(request)))
                 call.response_bytes = answer.ByteSize()
+                context.set_trailing_metadata(((REQUEST_ID, request_id() or ""),))
                 return answer
         except WmserveError as error:
             await abort(context, error)
-        except Exception:
-            log.exception("%s failed", verb.name)
-            await abort(context, WmserveError("internal error; the server's log has more"))
-
-
-async def abort(context: Context, error: WmserveError) -> NoReturn:
-    """End the call with the error's status; programs read the reason and the field in the trailing metadata."""
-    metadata = [("wmserve-reason", error.reason)]
-    if error.field:
-        metadata.append(("wmserve-field", error.field))
-    if error.retry_after_s is not None:
-        metadata.append(("retry-after-s", f"{error.retry_after_s:g}"))
-    text = f"{error.field}: {error.message}" if error.field else error.message
-    await context.abort(grpc.StatusCode[error.grpc_code], text, tuple(metadata))
+        except Exception as error:
+            await abort(context, unforeseen(error))
 
 
 class GrpcServer:
@@ -140,8 +129,11 @@ class GrpcServer:
         self._health = health.aio.HealthServicer()
         service = WorldModelService(core, metrics, admission)
         pb_grpc.add_WorldModelServiceServicer_to_server(service, self._server)  # type: ignore[no-untyped-call]
+        oip_grpc.add(core, metrics, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        reflection.enable_server_reflection(
+            (SERVICE, oip_grpc.SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
+        )
 
     async def start(self, host: str, port: int) -> int:
         """Listen and return the port; OSError if it is taken."""

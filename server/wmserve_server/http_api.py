@@ -2,15 +2,14 @@
 
     POST /v1/<verb>         body (bounded) -> JSON or protobuf -> core's message -> core -> JSON or protobuf
     POST /v1/tools/<verb>   body (bounded) -> JSON -> a tool's arguments -> core -> JSON
-    /mcp                    the MCP edge
+    /mcp, /v2/…             edges beside this one: MCP, the Open Inference Protocol
     everything else         FastAPI: worlds, documents, probes
 
 Verbs are answered before FastAPI sees them, and without Starlette's requests and responses: those layers cost more than
 all that is done here, and FastAPI's own parser answers NaN with a 500 and reads bodies of any size.
 """
 
-import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,7 +22,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from wmserve_server import wire
-from wmserve_server.errors import Cancelled, InvalidArgument, PayloadTooLarge, UnsupportedMedia
+from wmserve_server.asgi import MAX_JSON_NUMBERS, Answer, carried, read_body, unless_disconnected
+from wmserve_server.errors import InvalidArgument, PayloadTooLarge, UnsupportedMedia
 from wmserve_server.json_arrays import BASE64_ARRAYS, LIST_ARRAYS
 from wmserve_server.metrics import Metrics
 from wmserve_server.openapi import describe
@@ -34,12 +34,6 @@ from wmserve_server.world_model import WorldModel
 JSON = "application/json"
 PROTOBUF = "application/x-protobuf"
 TRANSPORT, TOOL_TRANSPORT = "http", "tool"
-MCP_PATH = "/mcp"
-MAX_JSON_NUMBERS = 160_000
-"""Numbers in a JSON body, counted by its commas. So many, a frame of 224 x 224, take 20 to 40 ms to read, and nobody
-else is served meanwhile."""
-WATCH_AFTER_S = 0.05
-"""A call that is answered sooner is over before it would pay to look whether its caller is still there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,26 +47,12 @@ class Asked:
     """How the caller wants arrays in JSON: ``?arrays=list`` (default) or ``?arrays=base64``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A success, as ASGI."""
-
-    body: bytes
-    content_type: str
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        """Send it."""
-        size = str(len(self.body)).encode()
-        headers = [(b"content-type", self.content_type.encode()), (b"content-length", size)]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": self.body})
-
-
 class HttpEdge:
     """The HTTP application over a core, as ASGI."""
 
-    def __init__(self, core: WorldModel, metrics: Metrics, max_body_bytes: int, mcp: ASGIApp | None = None) -> None:
-        self._mcp = mcp
+    def __init__(self, core: WorldModel, metrics: Metrics, max_body_bytes: int, beside: Mapping[str, ASGIApp]) -> None:
+        """Beside are applications that answer a path, ``/mcp``, or all under one, ``/v2/``."""
+        self._beside = beside
         self._core = core
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
@@ -97,12 +77,12 @@ class HttpEdge:
         await response(scope, receive, send)
 
     async def _answer_others(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer what is no verb: a tool, MCP, or the rest."""
+        """Answer what is no verb: a tool, what is beside, or the rest."""
         path = scope["path"] if scope["type"] == "http" else ""
         tool = self._tools.get(path)
         response: ASGIApp
         if tool is None:
-            response = self._mcp if self._mcp is not None and path == MCP_PATH else self._rest
+            response = self._beside.get(path) or self._beside.get(path[: path.find("/", 1) + 1], self._rest)
         elif scope["method"] == "POST":
             response = await answered(partial(self._answer_tool, scope, receive, tool))
         else:
@@ -110,7 +90,7 @@ class HttpEdge:
         await response(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, verb: wire.Verb) -> Answer:
-        with self._metrics.request(TRANSPORT, verb.name) as call:
+        with self._metrics.request(TRANSPORT, verb.name, carried(scope)) as call:
             asked = head(scope)
             body = await read_body(receive, asked.content_length, self._max_body_bytes)
             call.request_bytes = len(body)
@@ -122,7 +102,7 @@ class HttpEdge:
             return answer
 
     async def _answer_tool(self, scope: Scope, receive: Receive, tool: Tool) -> Answer:
-        with self._metrics.request(TOOL_TRANSPORT, tool.verb) as call:
+        with self._metrics.request(TOOL_TRANSPORT, tool.verb, carried(scope)) as call:
             asked = head(scope)
             body = await read_body(receive, asked.content_length, self._max_body_bytes)
             call.request_bytes = len(body)
@@ -145,7 +125,7 @@ def for_pages(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
         allow_origins=origins,
         allow_methods=("GET", "POST", "DELETE"),  # the last ends a session of MCP
         allow_headers=("*",),  # no answer depends on cookies, so none can be misused
-        expose_headers=("retry-after", "mcp-session-id"),
+        expose_headers=("retry-after", "idempotency-status", "x-request-id", "mcp-session-id"),
     )
 
 
@@ -162,20 +142,6 @@ def head(scope: Scope) -> Asked:
         if arrays not in (LIST_ARRAYS, BASE64_ARRAYS):
             raise InvalidArgument(f"must be {LIST_ARRAYS} or {BASE64_ARRAYS}", field="arrays")
     return Asked(kind, size, arrays)
-
-
-async def read_body(receive: Receive, announced: int, limit: int) -> bytes:
-    """Read the body, and stop at the limit whether or not its length was announced."""
-    body, more = bytearray(), announced <= limit
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Cancelled("the caller has gone")
-        body += message.get("body", b"")
-        more = message.get("more_body", False) and len(body) <= limit
-    if max(announced, len(body)) > limit:
-        raise PayloadTooLarge(f"body is larger than {limit} bytes")
-    return bytes(body)
 
 
 def parse(kind: str, verb: wire.Verb, body: bytes) -> Any:
@@ -212,42 +178,6 @@ def render(asked: Asked, verb: wire.Verb, response: Any) -> Answer:
     if asked.content_type == PROTOBUF:
         return Answer(verb.encode(response).SerializeToString(), PROTOBUF)
     return Answer(response.model_dump_json(exclude_none=True, context=asked.arrays).encode(), JSON)
-
-
-async def unless_disconnected(receive: Receive, call: Awaitable[Any]) -> Any:
-    """Await the core, and cancel it if the caller goes away first; begins to look after WATCH_AFTER_S."""
-    working, watching = asyncio.current_task(), None
-    assert working is not None, "a coroutine runs in a task"
-    gone = False
-
-    async def watch() -> None:
-        nonlocal gone
-        await disconnected(receive)
-        gone = True
-        working.cancel()
-
-    def begin() -> None:
-        nonlocal watching
-        watching = asyncio.create_task(watch())
-
-    beginning = asyncio.get_running_loop().call_later(WATCH_AFTER_S, begin)
-    try:
-        return await call
-    except asyncio.CancelledError:
-        if not gone:
-            raise
-        working.uncancel()
-        raise Cancelled("the caller has gone") from None
-    finally:
-        beginning.cancel()
-        if watching is not None:
-            watching.cancel()
-
-
-async def disconnected(receive: Receive) -> None:
-    """Return when the caller hangs up; its body has been read, so nothing else can come."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def add_worlds(app: FastAPI, core: WorldModel) -> None:

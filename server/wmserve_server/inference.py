@@ -4,6 +4,7 @@ tritonclient's `infer` wraps each tensor in an object of its own and checks it; 
 as they are, since every tensor that gets here has been checked already (loadtest/results/serve.md has what that saves).
 """
 
+import json
 from collections.abc import Iterable, Mapping
 
 import grpc
@@ -13,17 +14,53 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import np_to_triton_dtype, triton_to_np_dtype
 
 Tensors = Mapping[str, NDArray[np.generic]]
+SERVICE = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
+RETRIED_BYTES = 64 << 20
+"""Calls up to this size are kept until they are answered, to be asked elsewhere."""
+RETRY = {
+    "maxAttempts": 4,
+    "initialBackoff": "0.02s",
+    "maxBackoff": "0.5s",
+    "backoffMultiplier": 3,
+    "retryableStatusCodes": ["UNAVAILABLE"],
+}
+BALANCED = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    "methodConfig": [{"name": [{"service": SERVICE}], "retryPolicy": RETRY}],
+}
 OPTIONS = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+
+
+def channel_options(several: bool) -> list[tuple[str, str | int]]:
+    """Options of a channel to one Triton, or to several that take turns: one that goes away is not missed.
+
+    What an engine answers depends on nothing but the call, so that a call may be asked again.
+    """
+    if not several:
+        return [*OPTIONS]
+    return [
+        *OPTIONS,
+        ("grpc.service_config", json.dumps(BALANCED)),
+        ("grpc.per_rpc_retry_buffer_size", RETRIED_BYTES),
+        ("grpc.dns_min_time_between_resolutions_ms", 1000),  # those that have gone are no longer in the answer
+    ]
 
 
 class InferenceClient:
     """Calls models of one Triton; raises `grpc.aio.AioRpcError`."""
 
-    def __init__(self, address: str) -> None:
-        self._channel = grpc.aio.insecure_channel(address, OPTIONS)
+    def __init__(self, address: str, options: list[tuple[str, str | int]]) -> None:
+        self._channel = grpc.aio.insecure_channel(address, options)
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
-    async def infer(self, model: str, tensors: Tensors, outputs: Iterable[str], timeout_s: float) -> Tensors:
+    async def infer(
+        self,
+        model: str,
+        tensors: Tensors,
+        outputs: Iterable[str],
+        timeout_s: float,
+        metadata: tuple[tuple[str, str], ...] = (),
+    ) -> Tensors:
         """Send tensors `[B, ...]` by name and return the outputs `[B, ...]` asked for by name; they are read-only."""
         request = service_pb2.ModelInferRequest(model_name=model)
         for name in outputs:
@@ -31,7 +68,7 @@ class InferenceClient:
         for name, array in tensors.items():
             request.inputs.add(name=name, datatype=np_to_triton_dtype(array.dtype), shape=array.shape)
             request.raw_input_contents.append(array.tobytes())
-        answer = await self._stub.ModelInfer(request, timeout=timeout_s)
+        answer = await self._stub.ModelInfer(request, timeout=timeout_s, metadata=metadata)
         return {
             output.name: np.frombuffer(data, triton_to_np_dtype(output.datatype)).reshape(output.shape)
             for output, data in zip(answer.outputs, answer.raw_output_contents, strict=True)

@@ -15,6 +15,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -34,7 +35,8 @@ from wmserve_server import messages as m
 from wmserve_server import wire
 from wmserve_server.errors import DecisionNotFound, WmserveError
 from wmserve_server.metrics import Metrics
-from wmserve_server.tools import TOOLS, Tool, calls
+from wmserve_server.telemetry import CARRIED
+from wmserve_server.tools import TOOLS, Tool, calls, telling
 from wmserve_server.tools.answers import PlanAnswer
 from wmserve_server.tools.arguments import PlanArguments
 from wmserve_server.tools.schemas import plain
@@ -46,6 +48,8 @@ NAME, TRANSPORT = "wmserve", "mcp"
 PREFIX = "wmserve://worlds/"
 TABLES = {"quantiles", "planned", "levels", "engines", "files", "distance_scale", "disagreement_scale"}
 """Of a calibration: what is for computing with, and long."""
+MAX_BODY_BYTES = 4 << 20
+"""The SDK parses a body in one go, and nobody else is served meanwhile."""
 MAX_SESSIONS = 1000
 MAX_QUESTIONS = 1000
 """Refused plans that wait for a person; the oldest are forgotten."""
@@ -81,6 +85,7 @@ class McpEdge:
         self._tools = [described(tool) for tool in TOOLS.values()]
         server: Server[Any] = Server(
             NAME,
+            version=version("wmserve"),
             instructions=INSTRUCTIONS,
             on_list_tools=self._list_tools,
             on_call_tool=self._call_tool,
@@ -92,7 +97,7 @@ class McpEdge:
         self._sessions = StreamableHTTPSessionManager(
             server,
             security_settings=allowed(origins),
-            max_request_body_size=max_body_bytes,
+            max_request_body_size=min(max_body_bytes, MAX_BODY_BYTES),
             max_sessions=MAX_SESSIONS,
         )
 
@@ -137,7 +142,7 @@ class McpEdge:
         try:
             if params.request_state is not None:
                 return self._replied(params.request_state, params.input_responses or {})
-            with self._metrics.request(TRANSPORT, tool.verb) as call:
+            with self._metrics.request(TRANSPORT, tool.verb, carried(context)) as call:
                 arguments = wire.exactly(tool.arguments, params.arguments or {})
                 call.set_world(getattr(arguments, "world", None) or "", self._core.worlds())
                 if not isinstance(arguments, PlanArguments):
@@ -175,7 +180,8 @@ class McpEdge:
         return told(self._answer(arguments, found, approved))
 
     def _answer(self, arguments: PlanArguments, found: m.PlanResponse, approved: bool) -> PlanAnswer:
-        return calls.plan_answer(self._core.world(arguments.world), found, arguments, approved)
+        world = self._core.world(arguments.world)
+        return telling.plan(world, found, arguments.detail == "full", approved)
 
     def _remember(self, arguments: PlanArguments, found: m.PlanResponse) -> str:
         """Keep a refused plan until a person has been asked."""
@@ -247,6 +253,12 @@ def told(answer: BaseModel) -> types.CallToolResult:
     content = answer.model_dump(mode="json", exclude_none=True)
     text = types.TextContent(text=json.dumps(content, ensure_ascii=False, separators=(",", ":")))
     return types.CallToolResult(content=[text], structured_content=content)
+
+
+def carried(context: Context) -> dict[str, str]:
+    """Headers of the HTTP request that say what a call belongs to."""
+    headers = getattr(context.request, "headers", {})
+    return {name: headers[name] for name in CARRIED if name in headers}
 
 
 def failed(error: WmserveError) -> types.CallToolResult:

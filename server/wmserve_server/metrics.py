@@ -1,9 +1,11 @@
 """Prometheus metrics of the gateway; label values come from fixed sets, never from a caller's text."""
 
+import logging
 from asyncio import CancelledError
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from datetime import datetime
 from time import perf_counter
+from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -11,8 +13,9 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.openmetrics import exposition as openmetrics
-from wmserve.world import World
+from wmserve.world import VERBS, World
 
+from wmserve_server import telemetry
 from wmserve_server.errors import Cancelled, WmserveError
 from wmserve_server.latents_window import LatentsWindows
 
@@ -24,6 +27,9 @@ HORIZON_BUCKETS = (0, 1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50)
 PART_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0)
 SAMPLED = 16
 """Candidates of one call that are recorded."""
+REQUESTS = "wmserve_server.requests"
+log = logging.getLogger(REQUESTS)
+"""A line for each request, where that is asked for."""
 UNKNOWN = "unknown"
 """Label for a world that is not served: callers may send any name."""
 
@@ -103,6 +109,22 @@ class Metrics:
         self.batch_size = histogram(
             "wmserve_batch_size", "Calls that travelled to an engine together.", ("engine",), COUNT_BUCKETS
         )
+        self.queue_seconds = Counter(
+            "wmserve_queue_seconds",
+            "Seconds that calls have waited for their turn at an engine; its rate is how many wait.",
+            ("verb",),
+            registry=self.registry,
+        )
+        for verb in VERBS:  # from the beginning: autoscalers take what is missing for a fault
+            self.queue_seconds.labels(verb)
+        self.work_in_flight = Gauge(
+            "wmserve_work_in_flight",
+            "Work let in and not done, in requests, a plan counting for several by its size.",
+            registry=self.registry,
+        )
+        self.work_limit = Gauge(
+            "wmserve_work_limit", "Work above which requests are turned away.", registry=self.registry
+        )
         self.latents = LatentsWindows()
         self.registry.register(self.latents)
 
@@ -177,9 +199,12 @@ class Metrics:
         for value in sampled(disagreement[:, -1]):
             self.disagreement.labels(verb, world).observe(value, exemplar(decision_id))
 
-    def request(self, transport: str, verb: str) -> "Call":
-        """Count and time one request: a block whose code is `ok`, or the reason of the error that left it."""
-        return Call(self, transport, verb)
+    def request(self, transport: str, verb: str, carried: Mapping[str, str]) -> "Call":
+        """Count, time, trace and log one request: a block whose code is `ok`, or the reason of the error that left it.
+
+        What it carried are those of its headers that `telemetry` knows.
+        """
+        return Call(self, transport, verb, carried)
 
 
 def code(error: BaseException | None) -> str:
@@ -205,7 +230,7 @@ def sampled(values: NDArray[Any]) -> list[float]:
 class Call:
     """What an edge learns of a request while it answers it; recorded when the block is over."""
 
-    def __init__(self, metrics: Metrics, transport: str, verb: str) -> None:
+    def __init__(self, metrics: Metrics, transport: str, verb: str, carried: Mapping[str, str]) -> None:
         self.world = UNKNOWN
         self.request_bytes = 0
         self.response_bytes = 0
@@ -213,18 +238,27 @@ class Call:
         self._transport = transport
         self._verb = verb
         self._in_flight = metrics.in_flight.labels(verb)
+        self._request = telemetry.request(verb, carried)
         self._started = perf_counter()
 
     def __enter__(self) -> Self:
         """Begin."""
         self._in_flight.inc()
+        self._request.__enter__()
         return self
 
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Record."""
         self._in_flight.dec()
-        labels = (self._transport, self._verb, self.world)
-        self._metrics.latency.labels(*labels, code(error)).observe(perf_counter() - self._started)
+        labels, took_s = (self._transport, self._verb, self.world), perf_counter() - self._started
+        if log.isEnabledFor(logging.INFO):
+            facts = dict(zip(("transport", "verb", "world", "code"), (*labels, code(error)), strict=True))
+            text, took_ms = " ".join(facts.values()), took_s * 1e3
+            log.info("%s in %.1f ms", text, took_ms, extra={"facts": {**facts, "ms": round(took_ms, 3)}})
+        self._request.__exit__(kind, error, trace)
+        self._metrics.latency.labels(*labels, code(error)).observe(took_s)
         self._metrics.request_bytes.labels(*labels).observe(self.request_bytes)
         self._metrics.response_bytes.labels(*labels).observe(self.response_bytes)
 

@@ -13,7 +13,7 @@ from time import perf_counter
 
 from wmserve.world import World
 
-from wmserve_server import trust, validation
+from wmserve_server import telemetry, trust, validation
 from wmserve_server.backend import Backend, Floats, Start
 from wmserve_server.errors import InvalidArgument
 from wmserve_server.messages import PlannerOptions, PlanRequest
@@ -123,6 +123,16 @@ def warm_start(asked: PlannerOptions, shape: Shape, world: World) -> Floats | No
     return validation.within_bounds(actions, world, name)
 
 
+def trace_iterations(progress: Progress, before: int) -> None:
+    """Say when each iteration ran; the engine's clock is another, so the last is taken to have ended now."""
+    shift = perf_counter() - (progress.ended_s[-1] if progress.ended_s else 0.0)
+    began = 0.0
+    for number, ended in enumerate(progress.ended_s, before):
+        cost = progress.state.cost_per_iteration[number]
+        telemetry.past("iteration", shift + began, shift + ended, number=number, best_cost=cost)
+        began = ended
+
+
 async def run(backend: Backend, asked: Asked, start: Start, goal: Floats | None) -> Progress:
     """Have the search towards goal latents `[D]`, if it needs any, taken further until there is a reason to stop.
 
@@ -134,7 +144,9 @@ async def run(backend: Backend, asked: Asked, start: Start, goal: Floats | None)
         task = Task(asked.problem, asked.goal, done.state, SLICE_S, left_s, turns)
         try:
             async with asyncio.timeout(None if done.state.best is None else left_s) as limit:
-                more = await backend.advance(asked.world, start, goal, task)
+                with telemetry.span("slice"):
+                    more = await backend.advance(asked.world, start, goal, task)
+                    trace_iterations(more, done.state.iterations)
         except TimeoutError:
             if not limit.expired():
                 raise

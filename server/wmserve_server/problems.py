@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from wmserve_server.errors import WmserveError
+from wmserve_server.telemetry import REQUEST_ID, request_id
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,8 @@ def problem(error: WmserveError) -> Response:
     if error.field:
         body["field"] = error.field
     headers = {} if error.retry_after_s is None else {"Retry-After": f"{max(1, round(error.retry_after_s))}"}
+    if (known := request_id()) is not None:
+        headers[REQUEST_ID] = known
     return Response(json.dumps(body), error.http_status, headers, media_type=PROBLEM)
 
 

@@ -1,8 +1,9 @@
 """Every setting of the gateway: an environment variable ``WMSERVE_<NAME>`` with a documented default."""
 
 from pathlib import Path
+from typing import Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -15,7 +16,12 @@ class Settings(BaseSettings):
     http_port: int = Field(8080, ge=0, le=65535, description="HTTP port; 0 takes a free one.")
     grpc_port: int = Field(8081, ge=0, le=65535, description="gRPC port; 0 takes a free one.")
     triton_address: str | None = Field(
-        None, description="host:port of a Triton's gRPC endpoint; left out, wmserve runs its own on loopback."
+        None,
+        description="host:port of a Triton's gRPC endpoint, or dns:///host:port or ipv4:host:port,host:port of several "
+        "that serve the same; left out, wmserve runs its own on loopback.",
+    )
+    triton_servers: PositiveInt = Field(
+        1, description="Tritons behind that address: so many times as many batches are on their way at once."
     )
     model_repository: Path = Field(Path("model_repository"), description="Folder that its own Triton serves.")
     triton_home: Path | None = Field(
@@ -44,8 +50,17 @@ class Settings(BaseSettings):
     default_timeout_s: PositiveFloat = Field(
         10.0, description="Time limit of encode and rollout that name none; a plan has its deadline_ms."
     )
-    drain_timeout_s: PositiveFloat = Field(10.0, description="On shutdown, longest wait for requests in flight.")
+    drain_delay_s: NonNegativeFloat = Field(
+        0.0,
+        description="On shutdown, seconds in which it says that it is not ready and answers as before, so that whoever "
+        "sends requests here can learn of it.",
+    )
+    drain_timeout_s: PositiveFloat = Field(10.0, description="After that, longest wait for requests in flight.")
     log_level: str = Field("INFO", description="Level of the log on standard error.")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Lines of text, or of JSON with the ids of request, trace and decision."
+    )
+    log_requests: bool = Field(False, description="Whether each request has a line in the log.")
 
     @property
     def origins(self) -> tuple[str, ...]:

@@ -10,27 +10,34 @@ import asyncio
 import contextlib
 import logging
 import struct
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import grpc
 import numpy as np
 from numpy.typing import NDArray
+from opentelemetry.context import Context
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 from wmserve.world import World
 
+from wmserve_server import telemetry
 from wmserve_server.backend import Encoded, Filled, Floats, Frames, Observed, Rolled, Start
 from wmserve_server.coalescing import Coalescer, Tensors
 from wmserve_server.discovery import Discovery, discover
 from wmserve_server.errors import BackendFault, Unavailable
-from wmserve_server.inference import InferenceClient
+from wmserve_server.inference import InferenceClient, channel_options
 from wmserve_server.metrics import Metrics
 from wmserve_server.planner.slices import Progress, Task, pack_task, unpack_progress
 
 log = logging.getLogger(__name__)
 
+NAMES = ("dns:", "ipv4:", "ipv6:")
+"""gRPC's own names, which may stand for several addresses."""
 POLL_S = 1.0
+REDIAL_S = 5.0
+"""gRPC looks up again what it did not find, but waits longer each time, for minutes; a new channel looks at once."""
 RETRY_AFTER_S = 1.0
 MAX_BATCH = {"encode": 32, "rollout": 8, "plan": 2}
 """Calls that travel together. Slices of searches fill an engine for milliseconds: few, so that nobody waits long."""
@@ -47,11 +54,15 @@ SCORES: Mapping[str, set[str]] = {"encode": {"ood"}, "rollout": {"error", "dista
 class TritonBackend:
     """Runs engines on one Triton; ``start`` before the first call, ``stop`` after the last."""
 
-    def __init__(self, address: str, metrics: Metrics, engine_timeout_s: float) -> None:
-        """Address is host:port of Triton's gRPC endpoint; an engine may take so many seconds for a call."""
+    def __init__(self, address: str, metrics: Metrics, engine_timeout_s: float, servers: int = 1) -> None:
+        """Address is host:port of Triton's gRPC endpoint, or a gRPC name, as ``dns:///host:port``, of several.
+
+        An engine may take so many seconds for a call. There are so many servers behind the address.
+        """
+        self._address = address
         self._engine_timeout_s = engine_timeout_s
-        self._client = InferenceServerClient(address)
-        self._inference = InferenceClient(address)
+        self._servers = servers
+        self._dial()
         self._metrics = metrics
         self._coalescers: dict[tuple[str, bool], Coalescer] = {}
         """By engine, and whether latents are to come back."""
@@ -70,6 +81,15 @@ class TritonBackend:
             self._poller.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._poller
+        await self._hang_up()
+
+    def _dial(self) -> None:
+        options = channel_options(several=self._address.startswith(NAMES))
+        self._client = InferenceServerClient(self._address, channel_args=options)
+        self._inference = InferenceClient(self._address, options)
+        self._dialled = time.monotonic()
+
+    async def _hang_up(self) -> None:
         await self._client.close()
         await self._inference.close()
 
@@ -126,21 +146,28 @@ class TritonBackend:
         engine = world.engine(verb)
         if (engine, with_latents) not in self._coalescers:
             served = self._discovery.served.get(world.name)
-            observe = self._metrics.batch_size.labels(engine).observe
+            sizes, waits = self._metrics.batch_size.labels(engine), self._metrics.queue_seconds.labels(verb)
             max_batch = 1 if served is None else min(served.max_batch[verb], MAX_BATCH[verb])
 
-            async def send(tensors: Tensors) -> Tensors:
+            async def send(tensors: Tensors, trace: Context | None) -> Tensors:
                 # Of the world as it is served now, which whoever asks may not know yet.
                 now = self._discovery.served.get(world.name)
                 wanted = outputs(world if now is None else now.world, verb, with_latents)
-                return await self._infer(engine, wanted, tensors)
+                return await self._infer(engine, wanted, tensors, trace)
 
-            self._coalescers[engine, with_latents] = Coalescer(send, max_batch, MAX_IN_FLIGHT[verb], observe)
+            def observe(calls: int, waited_s: float) -> None:
+                sizes.observe(calls)
+                waits.inc(waited_s)
+
+            in_flight = MAX_IN_FLIGHT[verb] * self._servers
+            self._coalescers[engine, with_latents] = Coalescer(send, max_batch, in_flight, observe, engine)
         return self._coalescers[engine, with_latents]
 
-    async def _infer(self, engine: str, wanted: set[str], tensors: Tensors) -> Tensors:
+    async def _infer(self, engine: str, wanted: set[str], tensors: Tensors, trace: Context | None) -> Tensors:
         try:
-            answer = await self._inference.infer(engine, tensors, sorted(wanted), self._engine_timeout_s)
+            answer = await self._inference.infer(
+                engine, tensors, sorted(wanted), self._engine_timeout_s, telemetry.carrier(trace)
+            )
         except grpc.aio.AioRpcError as error:
             raise self._translate(engine, error) from None
         except ValueError:
@@ -202,6 +229,9 @@ class TritonBackend:
             found = await self._tried_out(found)
         except (InferenceServerException, grpc.aio.AioRpcError, TimeoutError):
             self._unready = "Triton does not answer"
+            if self._address.startswith(NAMES) and time.monotonic() - self._dialled > REDIAL_S:
+                await self._hang_up()
+                self._dial()
             return
         if found != self._discovery:
             self._coalescers.clear()

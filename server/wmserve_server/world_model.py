@@ -16,7 +16,7 @@ import numpy as np
 from wmserve.world import Planned, Verb, World
 
 from wmserve_server import messages as m
-from wmserve_server import planning, trust, validation
+from wmserve_server import planning, telemetry, trust, validation
 from wmserve_server.admission import Admission, weight
 from wmserve_server.backend import Backend, Encoded, Floats, Observed, Rolled, Start
 from wmserve_server.decisions import Decisions
@@ -83,7 +83,7 @@ class WorldModel:
 
     def unready_reason(self) -> str | None:
         """Why requests cannot be answered now; None when they can."""
-        return "the server is shutting down" if self._admission.draining else self._backend.unready_reason()
+        return "the server is shutting down" if self._admission.leaving else self._backend.unready_reason()
 
     def problems(self) -> tuple[str, ...]:
         """Why there are worlds that are not served, if there are."""
@@ -166,6 +166,7 @@ class WorldModel:
         decision_id = self._decisions.put(world, start, best.actions)
         judgement = self._judge(world, request, asked, best.details, {"observation": seen, "goal": goal})
         self._observe_plan(world, asked.problem.settings.algorithm, state, judgement, decision_id)
+        telemetry.note(decision_id=decision_id, status=judgement["status"], iterations=state.iterations, cost=best.cost)
         refused = judgement["status"] == "refused"
         return m.PlanResponse(
             **judgement,
@@ -246,6 +247,8 @@ class WorldModel:
         watch = self._watches.of(world.name, calibration.digest, request.session, 1 - asked.level.level)
         radius = found.radius(watch.miss_rate)
         covered = radius is None or error <= radius
+        if request.decision_id is not None:
+            telemetry.note(decision_id=request.decision_id)
         watch.learn(found.p_value, covered)
         strange = trust.p_values(calibration.quantiles.ood, seen.ood, calibration.trajectories)
         self._metrics.observe_p_values("observe", world.name, strange)

@@ -12,11 +12,15 @@ import pytest
 from wmserve_client import Acted, Client, Guard, InvalidRequest
 from wmserve_export.reference import calibrate
 
+from deploy.checks import __main__ as proofs
+from deploy.checks import tools
+from deploy.checks.policies import operation
 from loadtest import monitoring
 from tests.conftest import ROOT, Server
 
 WORLD = "two_room"
-DEPLOY = ROOT / "deploy"
+HERE = ROOT / "tests" / "deploy"
+TESTS = ("alerts_test.yml", "alerts_slow_test.yml")
 QUERIES = [(panel["title"], target["expr"]) for panel in monitoring.PANELS for target in panel["targets"]]
 RATE_INTERVAL_S, SCRAPED_FOR_S = 15, 12
 
@@ -28,21 +32,19 @@ pytestmark = pytest.mark.skipif(
 
 def promtool(*arguments: str) -> str:
     """Run promtool; what it says where it fails."""
-    done = subprocess.run(
-        ["promtool", *arguments], capture_output=True, text=True, cwd=DEPLOY / "prometheus", check=False
-    )
+    done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, cwd=HERE, check=False)
     return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
 def test_each_alert_fires_for_its_fault_and_only_then() -> None:
     """Rules are valid; promtool plays faults, and a healthy server, against them."""
-    assert promtool("check", "rules", "alerts.yml") == ""
-    assert promtool("test", "rules", "alerts_test.yml") == ""
+    assert promtool("check", "rules", str(monitoring.RULES)) == ""
+    assert promtool("test", "rules", *TESTS) == ""
 
 
 def test_each_alert_is_tested() -> None:
     """A rule that nobody has seen fire is none."""
-    rules, tests = ((DEPLOY / "prometheus" / name).read_text() for name in ("alerts.yml", "alerts_test.yml"))
+    rules, tests = monitoring.RULES.read_text(), "".join((HERE / name).read_text() for name in TESTS)
     assert set(re.findall(r"alert: (\w+)", rules)) == set(re.findall(r'alertname="(\w+)"', tests))
 
 
@@ -78,6 +80,17 @@ def test_every_panel_has_data(prometheus: httpx.Client, title: str, expression: 
     samples = monitoring.answered(prometheus, "query", query=monitoring.filled_in(expression, RATE_INTERVAL_S))
     values = [float(sample["value"][1]) for sample in samples]
     assert np.isfinite(values).any(), f"{title}: {samples}"
+
+
+@pytest.mark.skipif(not tools.INSTALLED.exists(), reason=f"Helm is not installed: {tools.INSTALL}")
+def test_queries_of_autoscalers_have_answers(prometheus: httpx.Client) -> None:
+    """One number each, whatever is known of pods here."""
+    keda = next(values for values in tools.all_values() if "keda" in values.name)
+    queries = set(operation.queries(proofs.release(keda).of("ScaledObject")))
+    assert len(queries) == 2
+    for query in queries:
+        (sample,) = monitoring.answered(prometheus, "query", query=re.sub(r"{[^}]*}", "", query))
+        assert np.isfinite(float(sample["value"][1]))
 
 
 def test_rules_are_evaluated_and_a_healthy_server_fires_none(prometheus: httpx.Client) -> None:

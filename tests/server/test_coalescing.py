@@ -13,7 +13,7 @@ class Engine:
     def __init__(self) -> None:
         self.batches: list[int] = []
 
-    async def send(self, tensors: Tensors) -> Tensors:
+    async def send(self, tensors: Tensors, _: object) -> Tensors:
         self.batches.append(len(tensors["x"]))
         await asyncio.sleep(0.01)
         if (tensors["x"] == -1).any():
@@ -32,7 +32,7 @@ def engine() -> Engine:
 
 @pytest.fixture
 def coalescer(engine: Engine) -> Coalescer:
-    return Coalescer(engine.send, max_batch=8, max_in_flight=2, on_batch=lambda _: None)
+    return Coalescer(engine.send, max_batch=8, max_in_flight=2, on_batch=lambda *_: None)
 
 
 async def test_each_caller_gets_its_own_row(engine: Engine, coalescer: Coalescer) -> None:
@@ -83,12 +83,12 @@ def one_by_one() -> tuple[Coalescer, list[float]]:
     """A coalescer that sends one call at a time, and the calls' values in the order in which they were sent."""
     served: list[float] = []
 
-    async def send(tensors: Tensors) -> Tensors:
+    async def send(tensors: Tensors, _: object) -> Tensors:
         await asyncio.sleep(0)
         served.extend(tensors["x"][:, 0])
         return tensors
 
-    coalescer = Coalescer(send, max_batch=1, max_in_flight=1, on_batch=lambda _: None)
+    coalescer = Coalescer(send, max_batch=1, max_in_flight=1, on_batch=lambda *_: None)
     return coalescer, served
 
 
@@ -115,10 +115,10 @@ async def test_nobody_waits_for_ever() -> None:
 async def test_a_short_answer_is_an_error_of_its_callers() -> None:
     """An engine that answers too few rows leaves nobody waiting."""
 
-    async def send(tensors: Tensors) -> Tensors:
+    async def send(tensors: Tensors, _: object) -> Tensors:
         return {"y": tensors["x"][:1]}
 
-    coalescer = Coalescer(send, max_batch=8, max_in_flight=1, on_batch=lambda _: None)
+    coalescer = Coalescer(send, max_batch=8, max_in_flight=1, on_batch=lambda *_: None)
     async with asyncio.timeout(1):
         calls = (coalescer.call(sized(float(number))) for number in range(3))
         answers = await asyncio.gather(*calls, return_exceptions=True)

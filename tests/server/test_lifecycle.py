@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from wmserve.arrays import from_tensor, to_tensor
 from wmserve.v1 import world_model_pb2 as pb
 from wmserve.v1 import world_model_pb2_grpc as pb_grpc
+from wmserve_server.admission import weight
 from wmserve_server.grpc_api import SERVICE
 
 from tests.conftest import ROOT, Server, running
@@ -215,3 +217,70 @@ def test_bad_setting_is_said_by_name() -> None:
     )
     assert result.returncode == 2
     assert "WMSERVE_HTTP_PORT" in result.stderr
+
+
+def test_drain_says_so_first_then_serves_then_finishes(tmp_path: Path) -> None:
+    """SIGTERM: not ready at once on both wires, new requests answered for the delay, those inside finished; status 0.
+
+    Connections end with an answer meanwhile, so that a caller who keeps one finds another server.
+    """
+    delay_s = 4.0
+    with running(tmp_path / "log", drain_delay_s=str(delay_s), drain_timeout_s="60") as own:
+        own.wait_ready()
+        client = stub(own)
+        own.process.send_signal(signal.SIGTERM)
+        told = time.monotonic()
+        while (own.get("/readyz"), health(own), connection_header(own)) != (
+            (503, "the server is shutting down"),
+            health_pb2.HealthCheckResponse.NOT_SERVING,
+            "close",
+        ):
+            client.Encode(encode_request(), timeout=30)
+            assert time.monotonic() < told + delay_s
+        client.Encode(encode_request(), timeout=30)
+        time.sleep(max(0.0, told + delay_s - 1 - time.monotonic()))
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            plans = [pool.submit(client.Plan, plan_request(39, 2500, seed), timeout=60) for seed in range(4)]
+            assert all(plan.result(60).iterations >= 1 for plan in plans)
+        assert time.monotonic() > told + delay_s  # so they were inside when nobody was let in any more
+        assert own.process.wait(30) == 0
+
+
+def encode_request() -> pb.EncodeRequest:
+    return pb.EncodeRequest(world="two_room", observations=pb.Observations(array=to_tensor(FRAME)))
+
+
+def health(server: Server) -> int:
+    """What the health service says of the gateway."""
+    with grpc.insecure_channel(server.grpc) as channel:
+        checking = health_pb2_grpc.HealthStub(channel)  # type: ignore[no-untyped-call]
+        status: int = checking.Check(health_pb2.HealthCheckRequest(service=SERVICE), timeout=5).status
+        return status
+
+
+def connection_header(server: Server) -> str | None:
+    """What an answer over HTTP says of its connection."""
+    with urllib.request.urlopen(server.http + "/livez", timeout=5) as answer:
+        header: str | None = answer.headers.get("connection")
+        return header
+
+
+def test_metrics_say_what_is_inside_and_what_waits(server: Server) -> None:
+    """Autoscalers go by these: the weight of plans while they run, and the time that calls wait for an engine."""
+
+    def metric(name: str) -> float:
+        found = re.search(rf"^{re.escape(name)} (\S+)$", server.get("/metrics")[1], re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+    waited = metric('wmserve_queue_seconds_total{verb="plan"}')
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        plans = [pool.submit(stub(server).Plan, plan_request(39, 1000, seed), timeout=60) for seed in range(6)]
+        deadline = time.monotonic() + 10
+        while metric("wmserve_work_in_flight") < 6 * weight(512 * 39 * 10):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        for plan in plans:
+            plan.result(60)
+    assert metric("wmserve_work_in_flight") == 0
+    assert metric("wmserve_work_limit") == 256
+    assert metric('wmserve_queue_seconds_total{verb="plan"}') > waited + 0.5

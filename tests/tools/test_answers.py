@@ -12,8 +12,7 @@ import pytest
 from wmserve.world import Axis, ObservationSpec, Readout, World
 from wmserve_server import messages as m
 from wmserve_server.openapi import tools_document
-from wmserve_server.tools import EXAMPLE_IMAGE, TOOLS, calls, cards
-from wmserve_server.tools import arguments as given
+from wmserve_server.tools import EXAMPLE_IMAGE, TOOLS, cards, telling
 from wmserve_server.tools.schemas import plain
 from wmserve_server.tools.words import REASONS
 
@@ -110,15 +109,14 @@ def largest(axis_count: int) -> dict[str, Any]:
             ("error", "radius", "expected_error", "surprise_p_value", "ood_p_value", "coverage", "evidence"), 1e9 / 7
         ),
     )
-    asked = given.PlanArguments(world="toy", latents_id=HANDLE, detail="full")
     worlds = {f"{LONG[:60]}{number}": world.model_copy(update={"name": LONG[:63]}) for number in range(100)}
     return {
         "worlds": cards.listed(worlds),
         "world": cards.described(world),
-        "encode": calls.encode_answer(world, encoded, full=True),
-        "rollout": calls.rollout_answer(world, rolled, full=True),
-        "plan": calls.plan_answer(world, planned, asked, approved=True),
-        "observe": calls.observe_answer(world, outcome, full=True),
+        "encode": telling.encode(world, encoded, full=True),
+        "rollout": telling.rollout(world, rolled, full=True),
+        "plan": telling.plan(world, planned, full=True, approved=True),
+        "observe": telling.observe(world, outcome, full=True),
     }
 
 

@@ -33,7 +33,7 @@ REPLIES = {
     "approved": APPROVE,
     "not approved": types.ElicitResult(action="accept", content={"approve": False}),
     "not a word": types.ElicitResult(action="accept", content={"approve": "yes"}),
-    "declined": types.ElicitResult(action="decline"),
+    "declined": types.ElicitResult(action="decline", content={"approve": True}),
     "cancelled": types.ElicitResult(action="cancel"),
 }
 
@@ -224,6 +224,13 @@ async def test_an_open_session_does_not_keep_the_server_from_stopping(tmp_path: 
             own.process.terminate()
             assert await asyncio.to_thread(own.process.wait, 20) == 0
     assert "Traceback" not in own.log.read_text()
+
+
+def test_bodies_are_bounded(server: Server) -> None:
+    """A body that would keep others waiting is refused before it is parsed."""
+    body = b"[" + b"0," * (3 << 20) + b"0]"
+    answer = httpx.post(f"{server.http}/mcp", content=body, headers={"content-type": "application/json"}, timeout=10)
+    assert answer.status_code == 413
 
 
 def test_bridge_says_that_there_is_no_server(capsys: pytest.CaptureFixture[str]) -> None:

@@ -94,12 +94,17 @@ def begin(problem: Problem, warm_start: Floats | None = None) -> State:
 
 
 def advance(
-    cost: Cost, problem: Problem, state: State, slice_s: float = math.inf, left_s: float | None = None
+    cost: Cost,
+    problem: Problem,
+    state: State,
+    slice_s: float = math.inf,
+    left_s: float | None = None,
+    on_iteration: Callable[[float], None] = lambda _: None,
 ) -> State:
     """Search on until it is over, or ``slice_s`` seconds have passed; at least one iteration.
 
     ``left_s`` seconds from now is the deadline, if there is one: an iteration is begun only if it can end in time,
-    judged by the last.
+    judged by the last. Of each iteration's end ``on_iteration`` is told, seconds after this began.
     """
     settings = problem.settings
     searched = algorithm(settings.algorithm, settings.candidate_count, settings.elite_count, settings.momentum)
@@ -113,6 +118,7 @@ def advance(
         best = keep_best(state.best, candidates, costs, details)
         state = State(around, best, (*state.cost_per_iteration, best.cost))
         now = perf_counter()
+        on_iteration(now - started)
         late = left_s is not None and now - started + (now - before) > left_s
         state = replace(state, stop_reason=stop_reason(problem, state, late))
         if now - started >= slice_s:

@@ -52,6 +52,8 @@ class Progress:
     state: State
     cost_s: float
     search_s: float
+    ended_s: tuple[float, ...] = ()
+    """When each of these iterations ended, seconds after the first began."""
 
 
 def pack_task(task: Task) -> Bytes:
@@ -94,14 +96,14 @@ def unpack_task(data: Bytes) -> Task:
 
 def pack_progress(progress: Progress) -> Bytes:
     """Write how far a search came."""
-    spent = {"cost_s": progress.cost_s, "search_s": progress.search_s}
+    spent = {"cost_s": progress.cost_s, "search_s": progress.search_s, "ended_s": progress.ended_s}
     return pack(spent | state_scalars(progress.state), state_arrays(progress.state))
 
 
 def unpack_progress(data: Bytes) -> Progress:
     """Read how far a search came."""
     scalars, arrays = unpack(data)
-    return Progress(read_state(scalars, arrays), scalars["cost_s"], scalars["search_s"])
+    return Progress(read_state(scalars, arrays), scalars["cost_s"], scalars["search_s"], tuple(scalars["ended_s"]))
 
 
 def state_scalars(state: State) -> dict[str, Any]:

@@ -66,8 +66,8 @@ _ALL = (
     Tool(
         verb="encode",
         summary="Use to turn what a camera sees, now or as a goal, into a handle (latents_id) that other tools take.",
-        description="Says also what is read from the picture and whether it looks familiar. Handles live for ten "
-        "minutes after their last use; encode again when one has expired.",
+        description="Says also what is read from the picture and whether it looks familiar. Handles expire if "
+        "they are not used for a while, ten minutes unless the server is set otherwise; encode again then.",
         arguments=arguments.EncodeArguments,
         answer=answers.EncodeAnswer,
         call=calls.encode,

@@ -19,7 +19,7 @@ SHOWN_NAME, SHOWN_TEXT = 32, 160
 
 Summary = Annotated[str, Field(description="The answer in words.")]
 LatentsId = Annotated[
-    str, Field(description="Handle of what was seen, for other tools; expires ten minutes after its last use.")
+    str, Field(description="Handle of what was seen, for other tools; expires if it is not used for a while.")
 ]
 LeftOut = Annotated[str | None, Field(description="What is not shown, and how to get it; left out where all is.")]
 

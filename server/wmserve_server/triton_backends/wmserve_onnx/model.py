@@ -311,15 +311,15 @@ class Engine:
         # The temperature of MPPI is a matter of all costs, not of the best alone.
         if steps in self.coarse and task.problem.settings.algorithm != "mppi":
             cost = coarse_to_fine(cost_of(self.coarse[steps]), cost, task.problem.settings.elite_count)
-        began = time.perf_counter()
-        state = advance(cost, task.problem, task.state, task.slice_s, task.left_s)
+        began, ended_s = time.perf_counter(), list[float]()
+        state = advance(cost, task.problem, task.state, task.slice_s, task.left_s, ended_s.append)
         searched = time.perf_counter() - began - spent
         known, judge = with_candidates(state.best.actions[None]), self.judges[steps]
         known |= zip((output.name for output in judge.get_outputs()), judge.run(None, known), strict=True)
         known |= self.score(known)
         said = within({name: array for name, array in known.items() if name not in (*fixed, "actions")}, horizon)
         best = judged(task.goal, state.best, said, search_members)
-        progress = slices.Progress(replace(state, best=best), spent, searched)
+        progress = slices.Progress(replace(state, best=best), spent, searched, tuple(ended_s))
         return [slices.pack_progress(progress)[None]]
 
 
