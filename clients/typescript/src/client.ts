@@ -119,8 +119,9 @@ export class Client {
     done: string | { readonly decision_id: string } | Acted,
     options: ObserveOptions = {},
   ): Promise<Observed> {
+    const { idempotencyKey = newKey(), ...rest } = options;
     const asked = { observation: await requests.observations(observation), ...(await requests.done(done)) };
-    return (await this.#verb("observe", world, asked, options)) as Observed;
+    return (await this.#verb("observe", world, asked, rest, idempotencyKey)) as Observed;
   }
 
   async #get(path: string, options: CallOptions): Promise<unknown> {
@@ -128,8 +129,9 @@ export class Client {
   }
 
   async #verb(verb: Verb, world: string, own: Fields, options: CallOptions, key?: string): Promise<unknown> {
-    const { timeoutMs: _, signal: __, ...rest } = options;
-    const asked = { world, ...own, ...(requests.fields(rest) as Fields) };
+    const { timeoutMs = this.#timeoutMs, signal: _, ...rest } = options;
+    const limit = verb === "plan" ? {} : { timeout_ms: serverTimeout(timeoutMs) }; // a plan has `deadline_ms`
+    const body = JSON.stringify({ world, ...own, ...(requests.fields(rest) as Fields), ...limit });
     const headers = new Headers(this.#headers);
     headers.set("content-type", "application/json");
     if (key !== undefined) headers.set("idempotency-key", key);
@@ -137,7 +139,7 @@ export class Client {
       url: `${this.#url}/v1/${verb}?arrays=base64`,
       method: "POST",
       headers,
-      body: (leftMs) => JSON.stringify(verb === "plan" ? asked : { ...asked, timeout_ms: serverTimeout(leftMs) }),
+      body,
       learns: verb === "observe",
     };
     return decoded((await this.#send(call, options)) as Fields);
@@ -153,9 +155,9 @@ export class Client {
   }
 }
 
-/** A plan has `deadline_ms` instead, and its body stays what it is while it is repeated. */
-function serverTimeout(leftMs: number): number {
-  return Math.min(Math.max(1, Math.ceil(leftMs)), MAX_SERVER_TIMEOUT_MS);
+/** What the server, too, is to give up after. */
+function serverTimeout(timeoutMs: number): number {
+  return Math.min(Math.max(1, Math.ceil(timeoutMs)), MAX_SERVER_TIMEOUT_MS);
 }
 
 function decoded(answer: Fields): Fields {

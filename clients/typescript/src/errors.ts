@@ -74,6 +74,7 @@ export class BackendFault extends WmserveError {
 
 const BY_STATUS: Readonly<Record<number, typeof WmserveError>> = {
   404: NotFound,
+  409: Unavailable, // the first try with this idempotency key is still being answered
   429: Overloaded,
   503: Unavailable,
   504: DeadlineExceeded,

@@ -6,10 +6,12 @@
  * | 429, shed             | again                  | again: it was not looked at                      |
  * | 503                   | again                  | again if wmserve itself says so: it has not learnt |
  * | no answer             | again                  | again only if there was no connection            |
+ * | 409, its key in use   | again                  | again: the server knows that it is the same call |
  * | any other error       | not again              | not again                                        |
  *
  * Back-off doubles from 100 ms to 1 s, jittered; a server's Retry-After is waited for. A call that would wait past its
- * deadline fails at once with what it met.
+ * deadline fails at once with what it met. The tries of a call are the same bytes, so that one idempotency key names
+ * them all.
  */
 
 import { Deadline } from "./deadline.js";
@@ -33,8 +35,7 @@ export interface Call {
   readonly url: string;
   readonly method: "GET" | "POST";
   readonly headers: HeadersInit;
-  /** The body, for as many milliseconds as are left. */
-  readonly body?: (leftMs: number) => string;
+  readonly body?: string;
   /** Whether the server learns from it. */
   readonly learns: boolean;
 }
@@ -53,8 +54,7 @@ export async function send(fetch: Fetch, call: Call, deadline: Deadline, maxRetr
 }
 
 async function once(fetch: Fetch, call: Call, deadline: Deadline): Promise<unknown> {
-  const { method, headers } = call;
-  const body = call.body?.(deadline.leftMs) ?? null;
+  const { method, headers, body = null } = call;
   let response: Response;
   let text: string;
   try {
@@ -71,7 +71,7 @@ async function once(fetch: Fetch, call: Call, deadline: Deadline): Promise<unkno
 function mayRepeat(error: unknown, learns: boolean): boolean {
   if (error instanceof Overloaded) return true;
   if (!(error instanceof Unavailable)) return false;
-  if (!learns) return true;
+  if (!learns || error.status === 409) return true;
   return error.status === undefined ? neverConnected(error.cause) : error.reason === "unavailable";
 }
 

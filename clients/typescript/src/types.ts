@@ -92,9 +92,15 @@ type Fields<T, K extends keyof T> = { readonly [P in K]?: Given<T[P]> };
 export type EncodeOptions = CallOptions & Fields<Schemas["EncodeRequest"], "return_latents">;
 export type RolloutOptions = CallOptions &
   Fields<Schemas["RolloutRequest"], "hidden" | "return_latents" | "level" | "tolerance">;
+/** Of calls that are to be done once. */
+export interface KeyOptions {
+  /** Names this call: a server that keeps keys answers the same call with the same key as before. Default: a new one. */
+  readonly idempotencyKey?: string;
+}
+
 export type PlanOptions = CallOptions &
-  Fields<Schemas["PlanRequest"], "planner" | "limits" | "deadline_ms" | "constraints" | "guard" | "session"> & {
-    /** Names this plan: repeated with the same key, it is the same plan. Left out, each call has a key of its own. */
-    readonly idempotencyKey?: string;
-  };
-export type ObserveOptions = CallOptions & Fields<Schemas["ObserveRequest"], "executed_steps" | "session" | "level">;
+  KeyOptions &
+  Fields<Schemas["PlanRequest"], "planner" | "limits" | "deadline_ms" | "constraints" | "guard" | "session">;
+export type ObserveOptions = CallOptions &
+  KeyOptions &
+  Fields<Schemas["ObserveRequest"], "executed_steps" | "session" | "level">;

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { text } from "node:stream/consumers";
 import { test } from "node:test";
 import { Client, type ClientOptions } from "wmserve";
 
@@ -23,16 +24,23 @@ const stopHalfWay = (request: IncomingMessage, response: ServerResponse) => {
 };
 const bare503 = (_: IncomingMessage, response: ServerResponse) => void response.writeHead(503).end("upstream reset");
 
+interface Seen {
+  readonly key: string | undefined;
+  readonly body: string;
+}
+
 /** Run calls against a server that answers by the script, the last line again and again; the requests it saw. */
 async function scripted(
   script: Script,
   calls: (client: Client) => Promise<void>,
   options: ClientOptions = {},
-): Promise<IncomingMessage[]> {
-  const seen: IncomingMessage[] = [];
+): Promise<readonly Seen[]> {
+  const seen: Seen[] = [];
   const server = createServer((request, response) => {
-    seen.push(request);
-    request.resume().on("end", () => (script[seen.length - 1] ?? script.at(-1) ?? ok)(request, response));
+    void text(request).then((body) => {
+      seen.push({ key: request.headers["idempotency-key"] as string | undefined, body });
+      (script[seen.length - 1] ?? script.at(-1) ?? ok)(request, response);
+    });
   }).listen(0, "127.0.0.1");
   await new Promise((listening) => server.once("listening", listening));
   try {
@@ -50,10 +58,10 @@ test("a plan is sent again after 503, 429, a hang-up and half an answer, with on
     assert.equal((await client.plan("w", "frame", "frame")).status, "refused");
     assert.equal((await client.plan("w", "frame", "frame", { idempotencyKey: "mine" })).status, "refused");
   });
-  const keys = seen.map((request) => request.headers["idempotency-key"]);
+  const keys = seen.map((request) => request.key);
   assert.equal(keys.length, 5);
   assert.equal(new Set(keys.slice(0, 4)).size, 1);
-  assert.match(String(keys[0]), /^[0-9a-f]{32}$/);
+  assert.match(keys[0] ?? "", /^[0-9a-f]{32}$/);
   assert.equal(keys[4], "mine");
 });
 
@@ -103,8 +111,10 @@ test("observe is not sent again once the server may have learnt", async () => {
   assert.equal((await scripted([hangUp, ok], heard)).length, 1);
   assert.equal((await scripted([stopHalfWay, ok], heard)).length, 1);
   assert.equal((await scripted([bare503, ok], heard)).length, 1);
-  const unheard = [problem(503, "unavailable"), problem(429, "overloaded"), ok];
-  assert.equal((await scripted(unheard, async (client) => void (await observe(client)))).length, 3);
+  const unheard = [problem(503, "unavailable"), problem(429, "overloaded"), problem(409, "in_use"), ok];
+  const seen = await scripted(unheard, async (client) => void (await observe(client)));
+  assert.equal(seen.length, 4);
+  assert.equal(new Set(seen.map(({ key, body }) => `${key} ${body}`)).size, 1);
 });
 
 test("nobody there is Unavailable, within the deadline; even observe asks again", async () => {
