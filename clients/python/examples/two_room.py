@@ -25,10 +25,13 @@ class TwoRoom(gymnasium.Wrapper[Pictures, NDArray[np.float32], Any, Any]):
         super().__init__(gymnasium.make("swm/TwoRoom-v1", max_episode_steps=max_steps, disable_env_checker=True))
         self.observation_space = spaces.Dict({"pixels": PICTURE, "goal": PICTURE})
         self._max_episode_steps = max_steps
+        self._goal = np.zeros(PICTURE.shape, np.uint8)
 
     def reset(self, **how: Any) -> tuple[Pictures, dict[str, Any]]:
         """Begin an episode."""
         _, info = self.env.reset(**how)
+        room: Any = self.env.unwrapped
+        self._goal = picture(room, room.target_position)
         return self._pictures(), info | {"is_success": False}
 
     def step(self, action: NDArray[np.float32]) -> tuple[Pictures, float, bool, bool, dict[str, Any]]:
@@ -38,7 +41,7 @@ class TwoRoom(gymnasium.Wrapper[Pictures, NDArray[np.float32], Any, Any]):
 
     def _pictures(self) -> Pictures:
         room: Any = self.env.unwrapped
-        return {"pixels": room.render(), "goal": picture(room, room.target_position)}
+        return {"pixels": picture(room, room.agent_position), "goal": self._goal}
 
 
 def picture(room: Any, position: Any) -> NDArray[np.uint8]:
