@@ -10,7 +10,7 @@ DEPLOY_TOOLS := .deploy-tools
 STUBS := proto/wmserve/v1/world_model_pb2.py proto/wmserve/v1/world_model_pb2.pyi proto/wmserve/v1/world_model_pb2_grpc.py
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test train export eval lint proto bench bench-plan bench-serve bench-runtime trust families load deploy-check clean
+.PHONY: help serve test train export eval lint proto bench bench-plan bench-serve bench-runtime trust cluster-test families load deploy-check clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -60,6 +60,9 @@ bench-serve: $(VENV)/.dev $(TRITON)/.installed $(PEERS)/.installed ## Measure se
 trust: $(VENV)/.dev $(TRITON)/.installed ## Measure whether the world's words about its own errors hold
 	$(BIN)/python -W ignore -m loadtest.bench_trust
 
+cluster-test: $(VENV)/.dev $(TRITON)/.installed ## Kill and drain members of a cluster on loopback, under load (needs a Redis)
+	$(BIN)/python -m loadtest.cluster_test --keep
+
 families: $(VENV)/.dev ## Export every model family in every format, beside its reference; docs/families.md
 	$(BIN)/python -W ignore -m loadtest.families.table
 
@@ -89,7 +92,7 @@ $(VENV)/.server: $(BIN)/python pyproject.toml constraints.txt
 # needed of them is the extra `reference`.
 $(VENV)/.dev: $(VENV)/.server
 	@echo "installing exporter, environments and checks (some minutes)"
-	@$(PIP) --editable '.[server,export,reference,dev]'
+	@$(PIP) --editable '.[server,cluster,export,reference,dev]'
 	@$(PIP) --no-deps torchvision stable-worldmodel
 	@$(PIP) --editable '.[tensorrt-rtx]' || echo "TensorRT-RTX cannot be installed here; what needs it is skipped"
 	@touch $@

@@ -1,6 +1,7 @@
 """A real server for whoever needs one: the process that `wmserve serve` runs, on free ports, ended as users end it."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from socket import create_server
+from socket import create_connection, create_server
 
 ROOT = Path(__file__).parent.parent
 START_TIMEOUT_S = 90.0
@@ -87,3 +88,57 @@ def running(log: Path, command: Sequence[str] = SERVE, **settings: str) -> Itera
             process.kill()
             process.wait()
             raise
+
+
+def redis_command() -> str | None:
+    """Redis or Valkey, where one is installed."""
+    return shutil.which("redis-server") or shutil.which("valkey-server")
+
+
+@dataclass
+class RedisServer:
+    """A Redis on a port of its own, that keeps nothing on disk; it may be ended and started again, empty."""
+
+    log: Path
+    port: int
+    process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def url(self) -> str:
+        """For WMSERVE_STATE_URL."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """Run it, and return when it listens."""
+        command = redis_command()
+        assert command is not None, "no Redis is installed"
+        options = {"port": str(self.port), "bind": "127.0.0.1", "save": "", "appendonly": "no", "dir": self.log.parent}
+        words = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen([command, *words], stdout=output, stderr=output)
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            try:
+                create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                time.sleep(0.02)
+        raise RuntimeError(f"Redis did not start:\n{self.log.read_text()[-2000:]}")
+
+    def end(self) -> None:
+        """Kill it."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+@contextmanager
+def running_redis(log: Path) -> Iterator[RedisServer]:
+    """Run a Redis, and end it."""
+    server = RedisServer(log, free_port())
+    server.start()
+    try:
+        yield server
+    finally:
+        server.end()

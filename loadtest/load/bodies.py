@@ -13,6 +13,9 @@ from loadtest.serving import ROOT
 WORLD = "two_room"
 START, GOAL = ROOT / "docs" / "start.png", ROOT / "docs" / "goal.png"
 STEPS, WIDTH = 25, 2
+ROBOT_TURNS_PER_S = 5
+PLANNER = {"algorithm": "icem", "candidate_count": 32, "iterations": 2}
+"""The reference world's own search."""
 PROTOBUF_HEADERS = {"content-type": "application/x-protobuf"}
 
 

@@ -16,15 +16,24 @@ from wmserve.arrays import to_tensor
 from wmserve.v1 import world_model_pb2 as pb
 from wmserve_client import Client, PlannerOptions, WmserveError
 
-from loadtest.load.bodies import GOAL, PROTOBUF_HEADERS, START, WORLD, actions, frame, picture
+from loadtest.load.bodies import (
+    GOAL,
+    PLANNER,
+    PROTOBUF_HEADERS,
+    ROBOT_TURNS_PER_S,
+    START,
+    WORLD,
+    actions,
+    frame,
+    picture,
+)
 
 grpc_gevent.init_gevent()  # gRPC's threads would stand in the way of locust's greenlets
-AGENT_CALLS_PER_S, ROBOT_TURNS_PER_S = 10, 5
+AGENT_CALLS_PER_S = 10
 THINKS_S = (2.0, 6.0)
 MCP_VERSION = "2025-06-18"
 MCP_HEADERS = {"accept": "application/json, text/event-stream"}
 CANDIDATES = 8
-PLANNER = {"algorithm": "icem", "candidate_count": 32, "iterations": 2}
 
 
 class Agent(FastHttpUser):

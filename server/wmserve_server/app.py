@@ -9,6 +9,7 @@ import logging
 import signal
 import socket
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -17,13 +18,16 @@ from wmserve_server.admission import Admission
 from wmserve_server.embedded import EmbeddedOptions, EmbeddedTriton
 from wmserve_server.grpc_api import GrpcServer
 from wmserve_server.http_api import HttpEdge, for_pages
-from wmserve_server.latents import LatentsStore
 from wmserve_server.mcp_api import McpEdge
 from wmserve_server.metrics import Metrics
 from wmserve_server.oip_http import OipEdge
 from wmserve_server.settings import Settings
+from wmserve_server.store import InProcess, State, in_process
 from wmserve_server.triton import TritonBackend
 from wmserve_server.world_model import WorldModel
+
+if TYPE_CHECKING:
+    from wmserve_server.redis_store import SharedState
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +77,18 @@ async def serve(http: HttpServer, listener: socket.socket, mcp: McpEdge) -> None
         await http.serve(sockets=[listener])
 
 
+def shared_state(url: str, metrics: Metrics) -> "SharedState":
+    """The server at a URL; RuntimeError where it is none, or its client, an extra, is not installed."""
+    try:
+        from wmserve_server.redis_store import SharedState
+    except ImportError:
+        raise RuntimeError("WMSERVE_STATE_URL needs an extra: pip install 'wmserve[server,cluster]'") from None
+    try:
+        return SharedState(url, metrics)
+    except ValueError:  # whose text has the URL, and that may have a password
+        raise RuntimeError("WMSERVE_STATE_URL must be redis://host:port/database, or rediss://") from None
+
+
 class Gateway:
     """One server process."""
 
@@ -97,7 +113,8 @@ class Gateway:
             if triton is not None:
                 stack.push_async_callback(triton.stop)
             stack.push_async_callback(backend.stop)
-            await self._serve(backend, triton)
+            state = await self._state(stack)
+            await self._serve(backend, triton, state)
 
     def _embedded(self) -> EmbeddedTriton:
         settings = self._settings
@@ -110,14 +127,23 @@ class Gateway:
             )
         )
 
-    def _core(self, backend: TritonBackend) -> WorldModel:
+    async def _state(self, stack: contextlib.AsyncExitStack) -> State:
+        """What outlives a call: its own, or shared with other gateways, which is hung up with the stack."""
         settings = self._settings
-        store = LatentsStore(settings.latents_capacity_bytes, settings.latents_lifetime_s)
-        return WorldModel(backend, store, self._admission, self._metrics, settings.default_timeout_s)
+        if settings.state_url is None:
+            latents = InProcess(settings.latents_capacity_bytes)
+            self._metrics.latents_kept.set_function(lambda: len(latents))
+            return in_process(latents)
+        shared = shared_state(settings.state_url.get_secret_value(), self._metrics)
+        stack.push_async_callback(shared.stop)
+        await shared.start()
+        return shared.state()
 
-    async def _serve(self, backend: TritonBackend, triton: EmbeddedTriton | None) -> None:
+    async def _serve(self, backend: TritonBackend, triton: EmbeddedTriton | None, state: State) -> None:
         """Listen first, so that a taken port is known at once and probes are answered from the beginning."""
-        settings, core = self._settings, self._core(backend)
+        settings = self._settings
+        limits = settings.latents_lifetime_s, settings.default_timeout_s
+        core = WorldModel(backend, state, self._admission, self._metrics, *limits)
         mcp = McpEdge(core, self._metrics, settings.max_body_bytes, settings.origins)
         oip = OipEdge(core, self._metrics, settings.max_body_bytes)
         beside: dict[str, ASGIApp] = {"/mcp": mcp, "/v2": oip, "/v2/": oip}

@@ -10,7 +10,7 @@ import secrets
 import numpy as np
 
 from wmserve_server import messages as m
-from wmserve_server.errors import InvalidArgument, LatentsNotFound
+from wmserve_server.errors import InvalidArgument, LatentsNotFound, StateUnavailable
 from wmserve_server.json_arrays import AnyArray
 from wmserve_server.world_model import WorldModel
 
@@ -38,7 +38,7 @@ class Control:
         if last is not None and last.status == "ok" and self._asked is not None and self._asked.world == asked.world:
             executed = self._executed(turn, asked.world)
         outcome = await self._outcome(asked, seen, executed, "plan.context" if turn.plan else "seen")
-        if outcome is not None and self._core.world(asked.world).context_length == 1:
+        if outcome is not None and outcome.latents_id and self._core.world(asked.world).context_length == 1:
             seen = m.Context(latents_id=outcome.latents_id)
         if turn.plan is not None:
             self._goal_id = None
@@ -74,6 +74,8 @@ class Control:
         assert self._last is not None, "something was executed"
         if seen.observations is None:
             raise InvalidArgument("what came of a plan is seen in observations", field=field)
+        if self._last.decision_id is None:
+            raise StateUnavailable("the last plan could not be kept, so nobody can say what came of it; begin again")
         request = m.ObserveRequest(
             world=asked.world,
             decision_id=self._last.decision_id,

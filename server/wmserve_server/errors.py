@@ -10,8 +10,11 @@
      |- ModelNotFound      404  NOT_FOUND           no model of that name (Open Inference Protocol)
      |- LatentsNotFound    404  NOT_FOUND           handle unknown, expired or of another world
      |- DecisionNotFound   404  NOT_FOUND           decision unknown, expired or of another world
+     |- KeyReused          422  INVALID_ARGUMENT    the idempotency key came with another request before
+     |- KeyInUse           409  ABORTED             the request with this idempotency key is still being answered
      |- Overloaded         429  RESOURCE_EXHAUSTED  too much in flight; come back after `retry_after_s`
      |- Unavailable        503  UNAVAILABLE         Triton is down or the gateway is draining
+     |   `- StateUnavailable 503                     what gateways keep for each other cannot be reached
      |- BackendFault       502  INTERNAL            an engine failed or answered what cannot be true
      |- DeadlineExceeded   504  DEADLINE_EXCEEDED   no answer within the caller's time
      `- Cancelled          499  CANCELLED           the caller has gone; nobody is told
@@ -100,6 +103,20 @@ class DecisionNotFound(WmserveError):
     title = "Decision not found"
 
 
+class KeyReused(WmserveError):
+    """The idempotency key came with another request before."""
+
+    http_status, grpc_code, reason = 422, "INVALID_ARGUMENT", "idempotency_key_reused"
+    title = "Idempotency key reused"
+
+
+class KeyInUse(WmserveError):
+    """The request with this idempotency key is still being answered."""
+
+    http_status, grpc_code, reason = 409, "ABORTED", "idempotency_key_in_use"
+    title = "Idempotency key in use"
+
+
 class Overloaded(WmserveError):
     """Too much is in flight."""
 
@@ -112,6 +129,13 @@ class Unavailable(WmserveError):
 
     http_status, grpc_code, reason = 503, "UNAVAILABLE", "unavailable"
     title = "Unavailable"
+
+
+class StateUnavailable(Unavailable):
+    """What gateways keep for each other, behind handles, sessions and keys, cannot be reached, or has no room."""
+
+    reason = "state_unavailable"
+    title = "State unavailable"
 
 
 class BackendFault(WmserveError):
@@ -144,8 +168,11 @@ CALLER_ERRORS: tuple[type[WmserveError], ...] = (
     WorldNotFound,
     LatentsNotFound,
     DecisionNotFound,
+    KeyReused,
+    KeyInUse,
     Overloaded,
     Unavailable,
+    StateUnavailable,
     BackendFault,
     DeadlineExceeded,
 )

@@ -11,8 +11,9 @@ from grpc_reflection.v1alpha import reflection
 from wmserve.v1 import world_model_pb2 as pb
 from wmserve.v1 import world_model_pb2_grpc as pb_grpc
 
-from wmserve_server import oip_grpc, wire
+from wmserve_server import answers, oip_grpc, wire
 from wmserve_server.admission import Admission, going_away
+from wmserve_server.answers import Keyed
 from wmserve_server.control import Control
 from wmserve_server.errors import WmserveError
 from wmserve_server.grpc_calls import Context, abort, carried, unforeseen
@@ -103,14 +104,39 @@ class WorldModelService(pb_grpc.WorldModelServiceServicer):
             with self._metrics.request(TRANSPORT, verb.name, carried(context)) as call:
                 call.set_world(request.world, self._core.worlds())
                 call.request_bytes = request.ByteSize()
-                answer = verb.encode(await getattr(self._core, verb.name)(verb.decode(request)))
+                told = [(REQUEST_ID, request_id() or "")]
+                key = idempotency_key(context) if verb.name in answers.VERBS else None
+                if key is None:
+                    answer = verb.encode(await getattr(self._core, verb.name)(verb.decode(request)))
+                else:
+                    answer, status = await self._once(key, verb, request)
+                    told.append((answers.STATUS_HEADER, status))
                 call.response_bytes = answer.ByteSize()
-                context.set_trailing_metadata(((REQUEST_ID, request_id() or ""),))
+                context.set_trailing_metadata(tuple(told))
                 return answer
         except WmserveError as error:
             await abort(context, error)
         except Exception as error:
             await abort(context, unforeseen(error))
+
+    async def _once(self, key: str, verb: wire.Verb, request: Any) -> tuple[Any, str]:
+        """Answer a request, or as it was answered before; and which of the two."""
+        said = request.SerializeToString(deterministic=True)
+
+        async def work() -> bytes:
+            answer: bytes = verb.encode(await getattr(self._core, verb.name)(verb.decode(request))).SerializeToString()
+            return answer
+
+        answer, status = await self._core.answers.once(Keyed.of(key, TRANSPORT, verb.name, said), work)
+        return verb.answer.FromString(answer), status
+
+
+def idempotency_key(context: Context) -> str | None:
+    """The key that a call came with, if it did."""
+    for name, value in context.invocation_metadata() or ():
+        if name == answers.HEADER:
+            return value if isinstance(value, str) else value.decode("latin-1")
+    return None
 
 
 class GrpcServer:

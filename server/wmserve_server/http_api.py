@@ -21,7 +21,8 @@ from pydantic_core import from_json
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from wmserve_server import wire
+from wmserve_server import answers, wire
+from wmserve_server.answers import Keyed
 from wmserve_server.asgi import MAX_JSON_NUMBERS, Answer, carried, read_body, unless_disconnected
 from wmserve_server.errors import InvalidArgument, PayloadTooLarge, UnsupportedMedia
 from wmserve_server.json_arrays import BASE64_ARRAYS, LIST_ARRAYS
@@ -45,6 +46,8 @@ class Asked:
     content_length: int
     arrays: str
     """How the caller wants arrays in JSON: ``?arrays=list`` (default) or ``?arrays=base64``."""
+    key: str | None
+    """Idempotency key, if there is one."""
 
 
 class HttpEdge:
@@ -96,8 +99,12 @@ class HttpEdge:
             call.request_bytes = len(body)
             request = parse(asked.content_type, verb, body)
             call.set_world(request.world, self._core.worlds())
-            response = await unless_disconnected(receive, getattr(self._core, verb.name)(request))
-            answer = render(asked, verb, response)
+            if asked.key is None or verb.name not in answers.VERBS:
+                response = await unless_disconnected(receive, getattr(self._core, verb.name)(request))
+                answer = render(asked, verb, response)
+            else:
+                keyed = Keyed.of(asked.key, TRANSPORT, verb.name, asked.content_type, asked.arrays, body)
+                answer = await unless_disconnected(receive, self._once(asked, keyed, verb, request))
             call.response_bytes = len(answer.body)
             return answer
 
@@ -115,6 +122,16 @@ class HttpEdge:
             call.response_bytes = len(answer.body)
             return answer
 
+    async def _once(self, asked: Asked, keyed: Keyed, verb: wire.Verb, request: Any) -> Answer:
+        """Answer a request, or as it was answered before."""
+
+        async def work() -> bytes:
+            return render(asked, verb, await getattr(self._core, verb.name)(request)).body
+
+        body, status = await self._core.answers.once(keyed, work)
+        kind = PROTOBUF if asked.content_type == PROTOBUF else JSON
+        return Answer(body, kind, headers={answers.STATUS_HEADER: status})
+
 
 def for_pages(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
     """Let pages of these origins ask (CORS); without any, browsers let none."""
@@ -131,17 +148,19 @@ def for_pages(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
 
 def head(scope: Scope) -> Asked:
     """Read the headers and the query that matter to a verb; InvalidArgument names what is wrong."""
-    kind, size, arrays = JSON, 0, LIST_ARRAYS
+    kind, size, arrays, key = JSON, 0, LIST_ARRAYS, None
     for name, value in scope["headers"]:
         if name == b"content-type":
             kind = value.decode("latin-1").partition(";")[0].strip().lower()
         elif name == b"content-length":
             size = int(value)
+        elif name == b"idempotency-key":
+            key = value.decode("latin-1").strip()
     if scope["query_string"]:
         arrays = parse_qs(scope["query_string"].decode("latin-1")).get("arrays", [LIST_ARRAYS])[-1]
         if arrays not in (LIST_ARRAYS, BASE64_ARRAYS):
             raise InvalidArgument(f"must be {LIST_ARRAYS} or {BASE64_ARRAYS}", field="arrays")
-    return Asked(kind, size, arrays)
+    return Asked(kind, size, arrays, key)
 
 
 def parse(kind: str, verb: wire.Verb, body: bytes) -> Any:

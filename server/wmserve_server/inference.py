@@ -43,6 +43,7 @@ def channel_options(several: bool) -> list[tuple[str, str | int]]:
         ("grpc.service_config", json.dumps(BALANCED)),
         ("grpc.per_rpc_retry_buffer_size", RETRIED_BYTES),
         ("grpc.dns_min_time_between_resolutions_ms", 1000),  # those that have gone are no longer in the answer
+        ("grpc.max_reconnect_backoff_ms", 5000),  # one that was away for long gets its share soon
     ]
 
 

@@ -1,77 +1,48 @@
-"""Keeps latents behind handles: bounded in bytes and in time, least recently used first out."""
+"""Keeps latents behind handles, each for a time after its last use."""
 
 import secrets
-from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from time import monotonic
+from dataclasses import dataclass
 
 from wmserve.world import World
 
 from wmserve_server.backend import Floats
 from wmserve_server.errors import LatentsNotFound
+from wmserve_server.records import Unreadable, made_by, pack, unpack
+from wmserve_server.store import Store
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Latents `[T, D]` of one world, made by the engines with these digests."""
+    """Latents `[T, D]`, and how unlike others their frames were `[T]`, if that is known."""
 
-    world: str
-    checkpoint: str
     latents: Floats
     ood: Floats | None
-    """How unlike others their frames were `[T]`, if that is known."""
-    expires_at: float
 
 
 class LatentsStore:
-    """Handles and what they stand for, in this process."""
+    """Handles and what they stand for; they belong to the world and the engines that made them."""
 
-    def __init__(self, capacity_bytes: int, lifetime_s: float, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, store: Store, lifetime_s: float) -> None:
         self.lifetime_s = lifetime_s
-        self._capacity_bytes = capacity_bytes
-        self._clock = clock
-        self._entries: OrderedDict[str, Entry] = OrderedDict()
-        self._used_bytes = 0
+        self._store = store
 
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def put(self, world: World, latents: Floats, ood: Floats | None = None) -> str:
-        """Keep latents, and scores of their frames, and return their handle; older ones go when room is needed."""
+    async def put(self, world: World, latents: Floats, ood: Floats | None = None) -> str:
+        """Keep latents, and scores of their frames, and return their handle; StateUnavailable if that cannot be."""
         latents_id = f"lat_{secrets.token_urlsafe(16)}"
-        # A copy: what arrives is a view of everything that travelled with it.
-        scores = None if ood is None else ood.copy()
-        expires_at = self._clock() + self.lifetime_s
-        entry = Entry(world.name, world.digests.checkpoint, latents.copy(), scores, expires_at)
-        self._insert(latents_id, entry)
-        self._evict()
+        facts = {"world": world.name, "made_by": made_by(world)}
+        await self._store.put(latents_id, pack("latents", facts, {"latents": latents, "ood": ood}), self.lifetime_s)
         return latents_id
 
-    def get(self, world: World, latents_id: str, field: str) -> Entry:
+    async def get(self, world: World, latents_id: str, field: str) -> Entry:
         """Return latents, and let them live on; LatentsNotFound if they are gone or another world's."""
-        self._evict()
-        entry = self._entries.get(latents_id)
-        if entry is None:
+        record = await self._store.get(latents_id, self.lifetime_s)
+        if record is None:
             raise LatentsNotFound("unknown or expired; encode the observation again", field=field)
-        if (entry.world, entry.checkpoint) != (world.name, world.digests.checkpoint):
+        try:
+            facts, arrays = unpack("latents", record)
+            found = Entry(arrays["latents"], arrays.get("ood"))
+        except (Unreadable, KeyError):
+            raise LatentsNotFound("was kept by another version of the server; encode again", field=field) from None
+        if facts != {"world": world.name, "made_by": made_by(world)}:
             raise LatentsNotFound(f"was not made by world {world.name} as it is served now", field=field)
-        self._remove(latents_id)
-        self._insert(latents_id, replace(entry, expires_at=self._clock() + self.lifetime_s))
-        return entry
-
-    def _insert(self, latents_id: str, entry: Entry) -> None:
-        self._entries[latents_id] = entry
-        self._used_bytes += entry.latents.nbytes
-
-    def _remove(self, latents_id: str) -> None:
-        self._used_bytes -= self._entries.pop(latents_id).latents.nbytes
-
-    def _evict(self) -> None:
-        # Every use moves an entry to the end and renews it, so the first is the oldest and expires first.
-        now = self._clock()
-        while self._entries:
-            oldest, entry = next(iter(self._entries.items()))
-            if self._used_bytes <= self._capacity_bytes and entry.expires_at > now:
-                return
-            self._remove(oldest)
+        return found

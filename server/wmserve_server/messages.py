@@ -31,6 +31,7 @@ TimeoutMs = Annotated[
     Field(ge=1, le=MAX_TIMEOUT_MS, description="Give up after so many milliseconds; default: the server's."),
 ]
 
+UNKEPT = "Left out where it could not be kept: the state store cannot be reached, or has no room."
 CALIBRATED = "False where nobody has measured how far this world errs: what depends on it is then left out."
 
 
@@ -249,8 +250,10 @@ class EncodeRequest(Message):
 class EncodeResponse(Message):
     """A handle for the latents, and what they read as."""
 
-    latents_id: str
-    expires_in_s: Annotated[float, Field(description="Seconds until the handle expires, counted from its last use.")]
+    latents_id: Annotated[str | None, Field(description=f"Handle of the latents. {UNKEPT}")] = None
+    expires_in_s: Annotated[
+        float, Field(description="Seconds until the handle expires, counted from its last use; 0 where there is none.")
+    ]
     readouts: Annotated[Array, Field(description="`[L, R]`, in the units of the world's readouts.")]
     latents: Annotated[Array | None, Field(description="`[L, D]`; only if asked for.")] = None
     calibrated: Annotated[bool, Field(description=CALIBRATED)] = False
@@ -404,11 +407,11 @@ class PlanResponse(Message):
     disagreement: Annotated[Array, Field(description="`[H]`, latent units.")]
     goal_distance: Annotated[Array, Field(description="`[H]`: distance to the goal after each model step.")]
     seed: int
-    latents_id: Annotated[str, Field(description="Handle of the context's latents.")]
+    latents_id: Annotated[str | None, Field(description=f"Handle of the context's latents. {UNKEPT}")] = None
     goal_latents_id: Annotated[str | None, Field(description="Handle of the goal's latents.")] = None
     timing: PlanTiming
     digests: Digests
-    decision_id: Annotated[str, Field(description="Handle of this plan, for observe.")]
+    decision_id: Annotated[str | None, Field(description=f"Handle of this plan, for observe. {UNKEPT}")] = None
     constraint_probability: Annotated[
         tuple[float, ...],
         Field(description="Probability that each constraint is broken, by all members and the readouts' errors."),
@@ -520,8 +523,10 @@ class ControlRequest(Message):
 class ObserveResponse(Message):
     """How much of a surprise that was, and whether this is still the world it was."""
 
-    latents_id: str
-    expires_in_s: Annotated[float, Field(description="Seconds until the handle expires, counted from its last use.")]
+    latents_id: Annotated[str | None, Field(description=f"Handle of the latents. {UNKEPT}")] = None
+    expires_in_s: Annotated[
+        float, Field(description="Seconds until the handle expires, counted from its last use; 0 where there is none.")
+    ]
     readouts: Annotated[Array, Field(description="`[R]`, in the units of the world's readouts.")]
     error: Annotated[float, Field(description="Distance of what was seen from what was predicted, latent units.")]
     calibrated: Annotated[bool, Field(description=CALIBRATED)] = False

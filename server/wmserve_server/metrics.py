@@ -137,7 +137,23 @@ class Metrics:
         self.calibration_created = of_calibration("created_timestamp_seconds", "When, seconds since 1970.")
         self.calibration_rank = of_calibration("effective_rank", "Effective rank of the calibration's latents.")
         self.calibration_std = of_calibration("smallest_std", "Least deviation of a dimension of those.")
-        self.latents_kept = Gauge("wmserve_latents_kept", "Handles kept.", registry=self.registry)
+        self.latents_kept = Gauge("wmserve_latents_kept", "Handles kept in this process.", registry=self.registry)
+        self.unkept = Counter(
+            "wmserve_unkept", "Answers that could not be kept for later calls.", ("kind",), registry=self.registry
+        )
+        self.keyed = Counter(
+            "wmserve_keyed_requests", "Requests with an idempotency key.", ("status",), registry=self.registry
+        )
+        self.state_up = Gauge(
+            "wmserve_state_up", "Whether the state store answers; one's own always does.", registry=self.registry
+        )
+        self.state_up.set(1)
+        self.state_seconds = histogram(
+            "wmserve_state_seconds", "Time that the state store took.", ("operation",), LATENCY_BUCKETS
+        )
+        self.state_failures = Counter(
+            "wmserve_state_failures", "Calls of the state store that failed.", ("operation",), registry=self.registry
+        )
         self.triton_restarts = Counter("wmserve_triton_restarts", "Times Triton was restarted.", registry=self.registry)
         self.ready = Gauge("wmserve_ready", "1 while requests can be answered.", registry=self.registry)
 
@@ -182,7 +198,7 @@ class Metrics:
         self.outcomes.labels(world, str(steps), covered).inc()
         self.changed.labels(world).inc(changed)
 
-    def observe_gap(self, world: str, p_value: float | None, decision_id: str) -> None:
+    def observe_gap(self, world: str, p_value: float | None, decision_id: str | None) -> None:
         """Record by how much members differed about a plan, if that can be held against others."""
         if p_value is not None:
             self.held_out_gap.labels(world).observe(p_value, exemplar(decision_id))

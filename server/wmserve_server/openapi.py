@@ -14,6 +14,7 @@ from pydantic.json_schema import models_json_schema
 from wmserve.world import World
 
 from wmserve_server import messages as m
+from wmserve_server.answers import MAX_KEY, VERBS
 from wmserve_server.errors import CALLER_ERRORS, WmserveError
 from wmserve_server.problems import PROBLEM
 from wmserve_server.tools import TOOLS, Tool
@@ -122,10 +123,19 @@ def verb_operation(verb: str) -> dict[str, Any]:
         "description": "How arrays are written in the answer.",
         "schema": {"type": "string", "enum": ["list", "base64"], "default": "list"},
     }
+    parameters = [arrays, IDEMPOTENCY_KEY] if verb in VERBS else [arrays]
     body = {"required": True, "content": {"application/json": {"schema": ref(request.__name__)}, **PROTOBUF_CONTENT}}
-    return operation(verb, ref(answer.__name__)) | {"requestBody": body, "parameters": [arrays]}
+    return operation(verb, ref(answer.__name__)) | {"requestBody": body, "parameters": parameters}
 
 
+IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "Chosen by you. The same request with the same key gets the same answer, byte for byte, for ten "
+    "minutes, from any replica; `Idempotency-Status` of the answer says `first`, `replayed`, or `not_kept` where the "
+    "state store is out of reach.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY},
+}
 PROTOBUF_CONTENT = {
     "application/x-protobuf": {
         "schema": {"type": "string", "contentMediaType": "application/x-protobuf", "description": "The gRPC message."}

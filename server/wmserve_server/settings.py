@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -45,7 +45,14 @@ class Settings(BaseSettings):
     max_in_flight: PositiveInt = Field(
         256, description="Requests answered at once, a plan counting for several by its size; more are shed with 429."
     )
-    latents_capacity_bytes: PositiveInt = Field(256 << 20, description="Memory for latents behind handles.")
+    state_url: SecretStr | None = Field(
+        None,
+        description="redis://host:port/0, or rediss:// for TLS, of a Redis or Valkey that keeps handles, sessions and "
+        "idempotency keys for several gateways; left out, each keeps its own.",
+    )
+    latents_capacity_bytes: PositiveInt = Field(
+        256 << 20, description="Memory for latents behind handles, where it keeps its own."
+    )
     latents_lifetime_s: PositiveFloat = Field(600.0, description="Seconds a handle lives after its last use.")
     default_timeout_s: PositiveFloat = Field(
         10.0, description="Time limit of encode and rollout that name none; a plan has its deadline_ms."

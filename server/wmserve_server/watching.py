@@ -12,9 +12,20 @@ how often healthy episodes are called changed. It bets several stakes at once, a
 them at each step, so that it has some left for a change that comes late.
 """
 
-from collections import OrderedDict
+import asyncio
+import hashlib
+import json
+import random
+import secrets
+from collections.abc import Callable
+from typing import Any, Self, TypeVar
 
 import numpy as np
+
+from wmserve_server.errors import StateUnavailable
+from wmserve_server.store import Store
+
+T = TypeVar("T")
 
 GAMMA = 0.02
 """How fast the miss rate adapts."""
@@ -24,7 +35,11 @@ JUMP = 0.01
 """Part of the capital that moves between stakes."""
 CHANGED = 100.0
 """Capital at which a change is said to have happened."""
-CAPACITY = 4096
+LIFETIME_S = 86_400.0
+"""Seconds for which a session that is not used is remembered."""
+VERSION = 1
+ATTEMPTS, LONGEST_PAUSE_S = 32, 0.01
+"""Tries to be the one that writes a session, where several write to it at once, and the pause between two."""
 
 
 class Watch:
@@ -51,6 +66,17 @@ class Watch:
         self._capital = np.minimum(shared * STAKES * p_value ** (STAKES - 1), 1e100)
         self.changed = self.changed or self.evidence >= CHANGED
 
+    def dump(self) -> dict[str, Any]:
+        """All that it knows, as JSON."""
+        return vars(self) | {"_capital": self._capital.tolist()}
+
+    @classmethod
+    def load(cls, fields: dict[str, Any]) -> Self:
+        """The watch that was dumped so."""
+        watch = cls(fields["wanted"])
+        vars(watch).update(fields | {"_capital": np.array(fields["_capital"])})
+        return watch
+
     @property
     def evidence(self) -> float:
         """Capital of a bettor against nothing having changed, who began with 1."""
@@ -63,22 +89,56 @@ class Watch:
 
 
 class Watches:
-    """Watches by world, calibration and session, and each level, in this process; unused ones go first."""
+    """Watches by world, calibration and session, and each level; outcomes without a session stand alone."""
 
-    def __init__(self) -> None:
-        self._sessions: OrderedDict[tuple[str, str, str], dict[float, Watch]] = OrderedDict()
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
-    def of(self, world: str, calibration: str, session: str, wanted: float) -> Watch:
-        """The watch of a session, a new one if there is none; outcomes without a session stand alone."""
+    async def update(self, world: str, calibration: str, session: str, wanted: float, take: Callable[[Watch], T]) -> T:
+        """Have `take` change the watch of a session, a new one if there is none, and return what it returns.
+
+        None that is taken at the same time elsewhere is lost: who was not first takes again, from what that one left.
+        """
         if not session:
-            return Watch(wanted)
-        key = (world, calibration, session)
-        by_level = self._sessions.setdefault(key, {})
-        self._sessions.move_to_end(key)
-        if len(self._sessions) > CAPACITY:
-            self._sessions.popitem(last=False)
-        return by_level.setdefault(wanted, Watch(wanted))
+            return take(Watch(wanted))
+        key = name(world, calibration, session)
+        for _ in range(ATTEMPTS):
+            kept = await self._store.get(key)
+            by_level = read(kept)
+            taken = take(by_level.setdefault(wanted, Watch(wanted)))
+            written = write(by_level)
+            if await self._store.swap(key, kept, written, LIFETIME_S):
+                return taken
+            if await self._store.get(key) == written:  # it was done, and the answer was lost
+                return taken
+            await asyncio.sleep(random.uniform(0, LONGEST_PAUSE_S))
+        raise StateUnavailable("too many observe this session at once; try again", field="session", retry_after_s=1.0)
 
-    def changed(self, world: str, calibration: str, session: str) -> bool:
+    async def changed(self, world: str, calibration: str, session: str) -> bool:
         """Whether a session has seen its world change."""
-        return any(watch.changed for watch in self._sessions.get((world, calibration, session), {}).values())
+        if not session:
+            return False
+        kept = await self._store.get(name(world, calibration, session), LIFETIME_S)
+        return any(watch.changed for watch in read(kept).values())
+
+
+def name(world: str, calibration: str, session: str) -> str:
+    """Key of a session: a digest, for callers name sessions as they like."""
+    return hashlib.sha256(json.dumps([world, calibration, session]).encode()).hexdigest()
+
+
+def write(by_level: dict[float, Watch]) -> bytes:
+    """Watches as JSON; by `by` no two writings are equal, so that each gateway knows its own."""
+    watches = [watch.dump() for watch in by_level.values()]
+    return json.dumps({"version": VERSION, "by": secrets.token_hex(8), "watches": watches}).encode()
+
+
+def read(kept: bytes | None) -> dict[float, Watch]:
+    """Watches by level; none where there is nothing; StateUnavailable where another version wrote what is there."""
+    if kept is None:
+        return {}
+    found = json.loads(kept)
+    if found["version"] != VERSION:
+        raise StateUnavailable("another version of the server keeps this session; begin another", field="session")
+    watches = [Watch.load(fields) for fields in found["watches"]]
+    return {watch.wanted: watch for watch in watches}

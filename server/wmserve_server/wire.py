@@ -297,18 +297,23 @@ def world(contract: World) -> pb.World:
 
 @dataclass(frozen=True)
 class Verb:
-    """One verb on the wire: the proto request, and the way in and out of the core."""
+    """One verb on the wire: the proto request and answer, and the way in and out of the core."""
 
     name: str
     proto: type[Message]
+    answer: type[Message]
     request: type[m.Message]
     decode: Callable[[Any], Any]
     encode: Callable[[Any], Message]
 
 
 VERBS = {
-    "encode": Verb("encode", pb.EncodeRequest, m.EncodeRequest, encode_request, encode_response),
-    "rollout": Verb("rollout", pb.RolloutRequest, m.RolloutRequest, rollout_request, rollout_response),
-    "plan": Verb("plan", pb.PlanRequest, m.PlanRequest, plan_request, plan_response),
-    "observe": Verb("observe", pb.ObserveRequest, m.ObserveRequest, observe_request, observe_response),
+    "encode": Verb("encode", pb.EncodeRequest, pb.EncodeResponse, m.EncodeRequest, encode_request, encode_response),
+    "rollout": Verb(
+        "rollout", pb.RolloutRequest, pb.RolloutResponse, m.RolloutRequest, rollout_request, rollout_response
+    ),
+    "plan": Verb("plan", pb.PlanRequest, pb.PlanResponse, m.PlanRequest, plan_request, plan_response),
+    "observe": Verb(
+        "observe", pb.ObserveRequest, pb.ObserveResponse, m.ObserveRequest, observe_request, observe_response
+    ),
 }

@@ -18,18 +18,27 @@ from wmserve.world import Planned, Verb, World
 from wmserve_server import messages as m
 from wmserve_server import planning, telemetry, trust, validation
 from wmserve_server.admission import Admission, weight
+from wmserve_server.answers import Answers
 from wmserve_server.backend import Backend, Encoded, Floats, Observed, Rolled, Start
 from wmserve_server.decisions import Decisions
-from wmserve_server.errors import BackendFault, DeadlineExceeded, InvalidArgument, VerbNotServed, WorldNotFound
+from wmserve_server.errors import (
+    BackendFault,
+    DeadlineExceeded,
+    InvalidArgument,
+    StateUnavailable,
+    VerbNotServed,
+    WorldNotFound,
+)
 from wmserve_server.json_arrays import AnyArray
 from wmserve_server.latents import LatentsStore
 from wmserve_server.metrics import Metrics
-from wmserve_server.planner import State
+from wmserve_server.planner import State as SearchState
 from wmserve_server.planner.judging import BROKEN, DISTANCE, EXPECTED_ERROR, HELD_OUT_GAP
 from wmserve_server.planner.slices import Progress
 from wmserve_server.planning import Asked
+from wmserve_server.store import State
 from wmserve_server.trust import Confidence
-from wmserve_server.watching import Watches
+from wmserve_server.watching import Watch, Watches
 
 NOTHING = np.zeros((0, 0), np.float32)
 
@@ -49,18 +58,21 @@ class WorldModel:
     def __init__(
         self,
         backend: Backend,
-        store: LatentsStore,
+        state: State,
         admission: Admission,
         metrics: Metrics,
+        latents_lifetime_s: float,
         default_timeout_s: float,
     ) -> None:
         self._backend = backend
-        self._store = store
+        self._state = state
+        self._latents = LatentsStore(state.latents, latents_lifetime_s)
+        self._decisions = Decisions(state.decisions, latents_lifetime_s)
+        self._watches = Watches(state.sessions)
+        self.answers = Answers(state.answers, metrics)
         self._admission = admission
         self._metrics = metrics
         self._default_timeout_s = default_timeout_s
-        self._decisions = Decisions(store.lifetime_s)
-        self._watches = Watches()
 
     def worlds(self) -> Mapping[str, World]:
         """Contracts of the worlds served now, by name."""
@@ -86,8 +98,9 @@ class WorldModel:
         return "the server is shutting down" if self._admission.leaving else self._backend.unready_reason()
 
     def problems(self) -> tuple[str, ...]:
-        """Why there are worlds that are not served, if there are."""
-        return self._backend.problems()
+        """What is amiss while others are served: worlds that are not, what cannot be kept for later calls."""
+        state = self._state.problem()
+        return self._backend.problems() + (() if state is None else (state,))
 
     async def encode(self, request: m.EncodeRequest) -> m.EncodeResponse:
         """Encode observations and keep their latents."""
@@ -95,9 +108,10 @@ class WorldModel:
         with self._admission.admit():
             async with self._time_limit(request.timeout_ms):
                 encoded = await self._encode(world, request.observations, "observations")
+        latents_id = await self._keep(world, encoded)
         return m.EncodeResponse(
-            latents_id=self._keep(world, encoded),
-            expires_in_s=self._store.lifetime_s,
+            latents_id=latents_id,
+            expires_in_s=0.0 if latents_id is None else self._latents.lifetime_s,
             readouts=encoded.readouts,
             latents=shaped(world, encoded.latents) if request.return_latents else None,
             **self._unlikeness(world, encoded),
@@ -163,10 +177,12 @@ class WorldModel:
         assert best is not None, "a search runs at least one iteration"
         assert state.stop_reason is not None, "it is over"
         must_be_finite(*best.details.values())
-        decision_id = self._decisions.put(world, start, best.actions)
-        judgement = self._judge(world, request, asked, best.details, {"observation": seen, "goal": goal})
+        decision_id = await self._decide(world, start, best.actions)
+        changed = await self._changed(world, request.session)
+        judgement = self._judge(world, request, asked, best.details, {"observation": seen, "goal": goal}, changed)
         self._observe_plan(world, asked.problem.settings.algorithm, state, judgement, decision_id)
-        telemetry.note(decision_id=decision_id, status=judgement["status"], iterations=state.iterations, cost=best.cost)
+        spent = {"iterations": state.iterations, "cost": best.cost}
+        telemetry.note(decision_id=decision_id or "", status=judgement["status"], **spent)
         refused = judgement["status"] == "refused"
         return m.PlanResponse(
             **judgement,
@@ -204,12 +220,14 @@ class WorldModel:
         assert rolled.latents is not None, "they were asked for"
         must_be_finite(rolled.latents)
         error = float(np.linalg.norm(rolled.latents[0, -1] - seen.latents[0].astype(np.float64)))
+        surprise = await self._surprise(world, request, asked, error, rolled, seen)
+        latents_id = await self._keep(world, seen)
         return m.ObserveResponse(
-            latents_id=self._keep(world, seen),
-            expires_in_s=self._store.lifetime_s,
+            latents_id=latents_id,
+            expires_in_s=0.0 if latents_id is None else self._latents.lifetime_s,
             readouts=seen.readouts[0],
             error=error,
-            **self._surprise(world, request, asked, error, rolled, seen),
+            **surprise,
         )
 
     async def _done(self, world: World, request: m.ObserveRequest) -> tuple[Start, Floats]:
@@ -221,14 +239,14 @@ class WorldModel:
                 raise InvalidArgument("must be one candidate, `[N, A]`", field="acted.actions")
             return start, actions[0]
         assert request.decision_id is not None, "messages guarantee one source"
-        decision, block = self._decisions.get(world, request.decision_id), world.action.action_block
+        decision, block = await self._decisions.get(world, request.decision_id), world.action.action_block
         steps = request.executed_steps or min(world.search.receding_horizon * block, len(decision.actions))
         most = min(len(decision.actions), world.horizon_limit * block)
         if steps % block or steps > most:
             raise InvalidArgument(f"must be a multiple of {block}, at most the plan's {most}", field="executed_steps")
         return decision.start, decision.actions[:steps]
 
-    def _surprise(
+    async def _surprise(
         self,
         world: World,
         request: m.ObserveRequest,
@@ -244,12 +262,18 @@ class WorldModel:
         must_be_finite(rolled.expected_error, seen.ood)
         steps = rolled.expected_error.shape[1]
         found = trust.surprise(calibration, error, float(rolled.expected_error[0, -1]), steps)
-        watch = self._watches.of(world.name, calibration.digest, request.session, 1 - asked.level.level)
-        radius = found.radius(watch.miss_rate)
-        covered = radius is None or error <= radius
+
+        def take(watch: Watch) -> tuple[Watch, float | None, bool]:
+            radius = found.radius(watch.miss_rate)
+            covered = radius is None or error <= radius
+            watch.learn(found.p_value, covered)
+            return watch, radius, covered
+
+        watch, radius, covered = await self._watches.update(
+            world.name, calibration.digest, request.session, 1 - asked.level.level, take
+        )
         if request.decision_id is not None:
             telemetry.note(decision_id=request.decision_id)
-        watch.learn(found.p_value, covered)
         strange = trust.p_values(calibration.quantiles.ood, seen.ood, calibration.trajectories)
         self._metrics.observe_p_values("observe", world.name, strange)
         outcome = "unbounded" if radius is None else "yes" if covered else "no"
@@ -311,7 +335,7 @@ class WorldModel:
     ) -> Seen:
         """Latents by handle, as they are given, or of observations."""
         if latents_id is not None:
-            kept = self._store.get(world, latents_id, f"{field}.latents_id")
+            kept = await self._latents.get(world, latents_id, f"{field}.latents_id")
             return Seen(kept.latents, kept.ood, latents_id)
         if latents is not None:
             encoded = Encoded(validation.latents(latents, world, f"{field}.latents"), NOTHING)
@@ -319,7 +343,7 @@ class WorldModel:
             assert observations is not None, "messages guarantee one source"
             name = "goal.observation" if field == "goal" else f"{field}.observations"
             encoded = await self._encode(world, observations, name, of_goal=field == "goal")
-        return Seen(encoded.latents, encoded.ood, self._keep(world, encoded))
+        return Seen(encoded.latents, encoded.ood, await self._keep(world, encoded))
 
     def _judge(
         self,
@@ -328,6 +352,7 @@ class WorldModel:
         asked: Asked,
         details: Mapping[str, Floats],
         frames: Mapping[str, Seen | None],
+        changed: bool,
     ) -> dict[str, Any]:
         """Whether a plan may be executed and how far it may be trusted, as fields of an answer."""
         gap = float(details[HELD_OUT_GAP][0]) if HELD_OUT_GAP in details else None
@@ -343,7 +368,7 @@ class WorldModel:
         spread, distance = details["disagreement"], details[DISTANCE]
         found = trust.of_plan(world, asked.guarded, expected, spread, distance, comparable, strange)
         reasons += found.reasons
-        if self._watches.changed(world.name, calibration.digest, request.session):
+        if changed:
             reasons.append("changed")
         return known | {
             "status": "refused" if reasons else "ok",
@@ -391,13 +416,30 @@ class WorldModel:
             "trusted_horizon": tuple(found.trusted_horizon),
         }
 
-    def _keep(self, world: World, encoded: Encoded) -> str:
-        latents_id = self._store.put(world, encoded.latents, encoded.ood)
-        self._metrics.latents_kept.set(len(self._store))
-        return latents_id
+    async def _keep(self, world: World, encoded: Encoded) -> str | None:
+        """Handle of latents; None where they cannot be kept, which is no reason not to answer."""
+        try:
+            return await self._latents.put(world, encoded.latents, encoded.ood)
+        except StateUnavailable:
+            self._metrics.unkept.labels("latents").inc()
+            return None
+
+    async def _decide(self, world: World, start: Start, actions: Floats) -> str | None:
+        """Handle of a decision; None where it cannot be kept, which is no reason not to answer."""
+        try:
+            return await self._decisions.put(world, start, actions)
+        except StateUnavailable:
+            self._metrics.unkept.labels("decision").inc()
+            return None
+
+    async def _changed(self, world: World, session: str) -> bool:
+        """Whether a session has seen its world change; StateUnavailable where that cannot be known: it may have."""
+        if world.calibration is None:
+            return False
+        return await self._watches.changed(world.name, world.calibration.digest, session)
 
     def _observe_plan(
-        self, world: World, algorithm: str, state: State, judgement: Mapping[str, Any], decision_id: str
+        self, world: World, algorithm: str, state: SearchState, judgement: Mapping[str, Any], decision_id: str | None
     ) -> None:
         assert state.stop_reason is not None
         assert state.best is not None

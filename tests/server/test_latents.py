@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 from wmserve.world import World
-from wmserve_server.errors import LatentsNotFound
+from wmserve_server.errors import LatentsNotFound, StateUnavailable
 from wmserve_server.latents import LatentsStore
+from wmserve_server.records import pack
+from wmserve_server.store import ENTRY_BYTES, InProcess
 
 from tests.worlds import make_world
 
 LATENTS = np.zeros((1, 32), np.float32)
+ENTRY = len(pack("latents", {"world": "toy", "made_by": "0" * 64}, {"latents": LATENTS})) + ENTRY_BYTES
 
 
 class Clock:
@@ -25,55 +28,73 @@ def clock() -> Clock:
     return Clock()
 
 
-def store(clock: Clock, capacity: int = 10 * LATENTS.nbytes) -> LatentsStore:
-    return LatentsStore(capacity, lifetime_s=60, clock=clock)
+@pytest.fixture
+def memory(clock: Clock) -> InProcess:
+    return InProcess(10 * ENTRY, clock)
 
 
-def is_gone(kept: LatentsStore, world: World, latents_id: str) -> bool:
+@pytest.fixture
+def kept(memory: InProcess) -> LatentsStore:
+    return LatentsStore(memory, lifetime_s=60)
+
+
+async def is_gone(kept: LatentsStore, world: World, latents_id: str) -> bool:
     try:
-        kept.get(world, latents_id, "context.latents_id")
+        await kept.get(world, latents_id, "context.latents_id")
     except LatentsNotFound:
         return True
     return False
 
 
-def test_handles_are_unguessable_and_give_back_what_was_put(clock: Clock) -> None:
+async def test_handles_are_unguessable_and_give_back_what_was_put(kept: LatentsStore) -> None:
     """A handle is 128 bits of chance; what it stands for comes back unchanged."""
-    kept, world = store(clock), make_world()
-    first, second = (kept.put(world, np.full((1, 32), value, np.float32)) for value in (1, 2))
+    world = make_world()
+    first, second = [await kept.put(world, np.full((1, 32), value, np.float32)) for value in (1, 2)]
     assert first != second
     assert len(first) == len("lat_") + 22
-    assert kept.get(world, second, "").latents[0, 0] == 2
+    assert (await kept.get(world, second, "")).latents[0, 0] == 2
 
 
-def test_handles_expire_after_their_last_use(clock: Clock) -> None:
+async def test_handles_expire_after_their_last_use(kept: LatentsStore, memory: InProcess, clock: Clock) -> None:
     """A handle that is used lives on; one that is not is gone after its lifetime."""
-    kept, world = store(clock), make_world()
-    used, unused = kept.put(world, LATENTS), kept.put(world, LATENTS)
+    world = make_world()
+    used, unused = await kept.put(world, LATENTS), await kept.put(world, LATENTS)
     clock.now = 40
-    kept.get(world, used, "")
+    await kept.get(world, used, "")
     clock.now = 61
-    assert is_gone(kept, world, unused)
-    assert not is_gone(kept, world, used)
-    assert len(kept) == 1
+    assert await is_gone(kept, world, unused)
+    assert not await is_gone(kept, world, used)
+    await kept.put(world, LATENTS)
+    assert len(memory) == 2, "who is gone takes no room"
 
 
-def test_store_never_holds_more_than_its_capacity(clock: Clock) -> None:
+async def test_store_never_holds_more_than_its_capacity(kept: LatentsStore, memory: InProcess) -> None:
     """When room is needed, what was used longest ago goes first."""
-    kept, world = store(clock), make_world()
-    handles = [kept.put(world, LATENTS) for _ in range(10)]
-    kept.get(world, handles[0], "")
-    more = kept.put(world, LATENTS)
-    assert len(kept) == 10
-    assert is_gone(kept, world, handles[1])
-    assert not is_gone(kept, world, handles[0])
-    assert not is_gone(kept, world, more)
+    world = make_world()
+    handles = [await kept.put(world, LATENTS) for _ in range(10)]
+    await kept.get(world, handles[0], "")
+    more = await kept.put(world, LATENTS)
+    assert len(memory) == 10
+    assert await is_gone(kept, world, handles[1])
+    assert not await is_gone(kept, world, handles[0])
+    assert not await is_gone(kept, world, more)
 
 
-def test_handles_belong_to_the_world_that_made_them(clock: Clock) -> None:
-    """Another world, or the same name with another checkpoint, does not get these latents."""
-    kept, world = store(clock), make_world()
-    latents_id = kept.put(world, LATENTS)
-    assert is_gone(kept, make_world(name="other"), latents_id)
-    assert is_gone(kept, make_world(checkpoint="sha256:" + "1" * 64), latents_id)
-    assert not is_gone(kept, world, latents_id)
+async def test_handles_belong_to_the_world_that_made_them(kept: LatentsStore) -> None:
+    """Another world, or the same name with another checkpoint or other engines, does not get these latents."""
+    world = make_world()
+    latents_id = await kept.put(world, LATENTS)
+    assert await is_gone(kept, make_world(name="other"), latents_id)
+    assert await is_gone(kept, make_world(checkpoint="sha256:" + "1" * 64), latents_id)
+    rebuilt = world.digests.model_copy(update={"engines": {"encode/engine.plan": "sha256:" + "2" * 64}})
+    assert await is_gone(kept, world.model_copy(update={"digests": rebuilt}), latents_id)
+    assert not await is_gone(kept, world, latents_id)
+
+
+async def test_what_has_no_room_at_all_gets_no_handle_and_takes_nobody_elses(kept: LatentsStore) -> None:
+    """Latents larger than the store are refused before anything is thrown away for them."""
+    world = make_world()
+    latents_id = await kept.put(world, LATENTS)
+    with pytest.raises(StateUnavailable):
+        await kept.put(world, np.zeros((1000, 32), np.float32))
+    assert not await is_gone(kept, world, latents_id)

@@ -14,7 +14,8 @@ from wmserve_server.backend import Rolled, Start
 from wmserve_server.decisions import Decisions
 from wmserve_server.errors import DecisionNotFound
 from wmserve_server.errors import InvalidArgument as Refused
-from wmserve_server.watching import CAPACITY, Watch, Watches
+from wmserve_server.store import InProcess
+from wmserve_server.watching import Watch, Watches
 
 from tests.conftest import Server
 from tests.worlds import make_world
@@ -318,35 +319,41 @@ def test_the_radius_covers_as_often_as_asked_in_the_long_run(worse: float) -> No
     assert watch.coverage == pytest.approx(0.9, abs=0.02)
 
 
-def test_sessions_that_are_not_used_are_forgotten() -> None:
+async def test_sessions_that_are_not_used_are_forgotten() -> None:
     """The oldest first: what callers name may not fill memory."""
-    watches = Watches()
-    first = watches.of("world", "", "first", 0.1)
-    for number in range(CAPACITY):
-        watches.of("world", "", str(number), 0.1)
-    assert watches.of("world", "", "first", 0.1) is not first
-    last = str(CAPACITY - 1)
-    assert watches.of("world", "", last, 0.1) is watches.of("world", "", last, 0.1)
-    assert watches.of("world", "", last, 0.1) is not watches.of("world", "", last, 0.5)
-    assert watches.of("world", "", "", 0.1) is not watches.of("world", "", "", 0.1)
+    watches = Watches(InProcess(100 * 1024))
+
+    async def observed(session: str, wanted: float = 0.1) -> int:
+        def take(watch: Watch) -> int:
+            watch.learn(0.5, covered=True)
+            return watch.observed
+
+        return await watches.update("world", "", session, wanted, take)
+
+    assert [await observed("first"), await observed("first")] == [1, 2]
+    for number in range(1000):
+        assert await observed(str(number)) == 1
+    assert await observed("first") == 1
+    assert await observed("999") == 2
+    assert await observed("999", 0.5) == 1, "each level has its own"
+    assert [await observed(""), await observed("")] == [1, 1]
 
 
-def test_decisions_are_kept_for_their_world_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_decisions_are_kept_for_their_world_and_time() -> None:
     """And no more of them than there is room for."""
     now = [0.0]
-    decisions, world = Decisions(lifetime_s=10, clock=lambda: now[0]), make_world()
-    start = Start(np.zeros((1, 32), np.float32))
-    kept = decisions.put(world, start, np.zeros((5, 2), np.float32))
-    np.testing.assert_array_equal(decisions.get(world, kept).start.latents, start.latents)
+    decisions, world = Decisions(InProcess(3000, clock=lambda: now[0]), lifetime_s=10), make_world()
+    start = Start(np.zeros((1, 32), np.float32), np.ones((5, 2), np.float32))
+    kept = await decisions.put(world, start, np.zeros((5, 2), np.float32))
+    found = await decisions.get(world, kept)
+    np.testing.assert_array_equal(found.start.latents, start.latents)
+    np.testing.assert_array_equal(found.start.action_history, start.action_history)
     with pytest.raises(DecisionNotFound, match="not made by world"):
-        decisions.get(make_world("other"), kept)
+        await decisions.get(make_world("other"), kept)
     now[0] = 11.0
     with pytest.raises(DecisionNotFound, match="expired"):
-        decisions.get(world, kept)
-    monkeypatch.setattr("wmserve_server.decisions.CAPACITY", 2)
-    first, *_ = [decisions.put(world, start, np.zeros((5, 2), np.float32)) for _ in range(3)]
+        await decisions.get(world, kept)
+    first, *_, last = [await decisions.put(world, start, np.zeros((5, 2), np.float32)) for _ in range(6)]
+    await decisions.get(world, last)
     with pytest.raises(DecisionNotFound):
-        decisions.get(world, first)
-    monkeypatch.setattr("wmserve_server.decisions.CAPACITY_BYTES", 100)
-    with pytest.raises(DecisionNotFound):
-        decisions.get(world, decisions.put(world, start, np.zeros((25, 2), np.float32)))
+        await decisions.get(world, first)

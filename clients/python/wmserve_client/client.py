@@ -1,11 +1,14 @@
 """The two clients. They differ in the await alone: what they send and return is made in `requests` and `results`.
 
-Every call has a deadline. Every verb only reads (`observe` learns, but not from a call that found nobody), so a call
-that found nobody (UNAVAILABLE) is tried again by gRPC itself, up to four times with back-off and never past the
+Every call has a deadline. Every verb only reads, but `observe`, which learns, and `plan`, which is to be made once:
+those two carry an idempotency key, and a server that hears one again answers as before. So a call that found nobody
+(UNAVAILABLE), that a server which ends had not begun (CANCELLED, as gRPC's server has it), or whose first try another
+server still works at (ABORTED), is tried again by gRPC itself, up to four times with back-off and never past the
 deadline; what the server refused is not tried again.
 """
 
 import json
+import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -30,38 +33,64 @@ from wmserve_client.requests import (
 )
 from wmserve_client.results import Encoded, Observed, Plan, Rollout, World
 
+Metadata = tuple[tuple[str, str], ...]
 DEFAULT_ADDRESS = "localhost:8081"
 DEFAULT_TIMEOUT_S = 30.0
 MAX_MESSAGE_BYTES = 64 << 20
+MAX_RECONNECT_MS = 5000
+"""Longest pause before a server that was away is looked for again."""
 
+SERVICE = "wmserve.v1.WorldModelService"
+BALANCED: dict[str, Any] = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    "healthCheckConfig": {"serviceName": SERVICE},  # who drains, or has no engines, says so, and is passed over
+}
 SERVICE_CONFIG = {
     "methodConfig": [
         {
-            "name": [{"service": "wmserve.v1.WorldModelService"}],
+            "name": [{"service": SERVICE}],
             "retryPolicy": {
                 "maxAttempts": 4,
                 "initialBackoff": "0.1s",
                 "maxBackoff": "1s",
                 "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED", "ABORTED"],
             },
         }
     ]
 }
-OPTIONS = [
-    ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-]
+NAMES = ("dns:", "ipv4:", "ipv6:")
+"""gRPC's own names, which may stand for several servers."""
+
+
+def options(address: str) -> list[tuple[str, str | int]]:
+    """Options of a channel; where there may be several servers, calls take turns among those that are ready."""
+    balanced = BALANCED if address.startswith(NAMES) else {}
+    return [
+        ("grpc.service_config", json.dumps(SERVICE_CONFIG | balanced)),
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.per_rpc_retry_buffer_size", MAX_MESSAGE_BYTES),
+        ("grpc.dns_min_time_between_resolutions_ms", 1000),  # servers that have gone are no longer in the answer
+        ("grpc.max_reconnect_backoff_ms", MAX_RECONNECT_MS),
+    ]
+
+
+def keyed(key: str | None) -> tuple[tuple[str, str], ...]:
+    """Metadata with an idempotency key: a new one where the caller has none. Tries of one call share it."""
+    return (("idempotency-key", key or uuid.uuid4().hex),)
 
 
 class Client:
     """Talks to a server, one call at a time from each thread; threads may share it. Raises `WmserveError`."""
 
     def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
-        """Address is host:port of the gRPC endpoint; `timeout_s` the deadline of calls that name none, seconds."""
+        """Address is host:port of the gRPC endpoint; ``dns:///host:port`` or ``ipv4:host:port,host:port`` of several.
+
+        `timeout_s` is the deadline of calls that name none, seconds.
+        """
         self._timeout_s = timeout_s
-        self._channel = grpc.insecure_channel(address, OPTIONS)
+        self._channel = grpc.insecure_channel(address, options(address))
         self._stub: Any = pb_grpc.WorldModelServiceStub(self._channel)  # type: ignore[no-untyped-call]  # generated
 
     def worlds(self, *, timeout_s: float | None = None) -> list[World]:
@@ -111,16 +140,18 @@ class Client:
         constraints: Sequence[Constraint] = (),
         guard: Guard | None = None,
         session: str = "",
+        idempotency_key: str | None = None,
         timeout_s: float | None = None,
     ) -> Plan:
         """Search for actions; with `deadline_ms` the best plan found by then, at least one iteration.
 
         A goal is left out only where the world itself knows what is good.
         Where the world is calibrated for plans, the `guard` decides whether the plan is refused, for a `session` that
-        has seen its world change also that.
+        has seen its world change also that. The same request with the same `idempotency_key` gets the same plan for ten
+        minutes, whoever asks; by default each call has its own.
         """
         request = requests.plan(world, context, goal, planner, limits, deadline_ms, constraints, guard, session)
-        return results.plan(self._call(self._stub.Plan, request, timeout_s))
+        return results.plan(self._call(self._stub.Plan, request, timeout_s, keyed(idempotency_key)))
 
     def observe(
         self,
@@ -131,14 +162,16 @@ class Client:
         executed_steps: int | None = None,
         session: str = "",
         level: float | None = None,
+        idempotency_key: str | None = None,
         timeout_s: float | None = None,
     ) -> Observed:
         """Tell what came of a plan, of which `executed_steps` environment steps were executed, or of other actions.
 
         What belongs together, such as an episode, is a `session`: its radius adapts to hold with probability `level`.
+        A session learns once from an `idempotency_key`, of which by default each call has its own.
         """
         request = requests.observe(world, observation, done, executed_steps, session, level)
-        return results.observed(self._call(self._stub.Observe, request, timeout_s))
+        return results.observed(self._call(self._stub.Observe, request, timeout_s, keyed(idempotency_key)))
 
     def control(
         self,
@@ -172,9 +205,9 @@ class Client:
     ) -> None:
         self.close()
 
-    def _call(self, method: Callable[..., Any], request: Any, timeout_s: float | None) -> Any:
+    def _call(self, method: Callable[..., Any], request: Any, timeout_s: float | None, metadata: Metadata = ()) -> Any:
         try:
-            return method(request, timeout=self._timeout_s if timeout_s is None else timeout_s)
+            return method(request, timeout=self._timeout_s if timeout_s is None else timeout_s, metadata=metadata)
         except grpc.RpcError as error:
             raise from_rpc(error) from None
 
@@ -183,9 +216,12 @@ class AsyncClient:
     """The same for asyncio: many calls at once on one loop; cancelling a call stops its work in the server."""
 
     def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
-        """Address is host:port of the gRPC endpoint; `timeout_s` the deadline of calls that name none, seconds."""
+        """Address is host:port of the gRPC endpoint; ``dns:///host:port`` or ``ipv4:host:port,host:port`` of several.
+
+        `timeout_s` is the deadline of calls that name none, seconds.
+        """
         self._timeout_s = timeout_s
-        self._channel = grpc.aio.insecure_channel(address, OPTIONS)
+        self._channel = grpc.aio.insecure_channel(address, options(address))
         self._stub: Any = pb_grpc.WorldModelServiceStub(self._channel)  # type: ignore[no-untyped-call]  # generated
 
     async def worlds(self, *, timeout_s: float | None = None) -> list[World]:
@@ -235,16 +271,18 @@ class AsyncClient:
         constraints: Sequence[Constraint] = (),
         guard: Guard | None = None,
         session: str = "",
+        idempotency_key: str | None = None,
         timeout_s: float | None = None,
     ) -> Plan:
         """Search for actions; with `deadline_ms` the best plan found by then, at least one iteration.
 
         A goal is left out only where the world itself knows what is good.
         Where the world is calibrated for plans, the `guard` decides whether the plan is refused, for a `session` that
-        has seen its world change also that.
+        has seen its world change also that. The same request with the same `idempotency_key` gets the same plan for ten
+        minutes, whoever asks; by default each call has its own.
         """
         request = requests.plan(world, context, goal, planner, limits, deadline_ms, constraints, guard, session)
-        return results.plan(await self._call(self._stub.Plan, request, timeout_s))
+        return results.plan(await self._call(self._stub.Plan, request, timeout_s, keyed(idempotency_key)))
 
     async def observe(
         self,
@@ -255,14 +293,16 @@ class AsyncClient:
         executed_steps: int | None = None,
         session: str = "",
         level: float | None = None,
+        idempotency_key: str | None = None,
         timeout_s: float | None = None,
     ) -> Observed:
         """Tell what came of a plan, of which `executed_steps` environment steps were executed, or of other actions.
 
         What belongs together, such as an episode, is a `session`: its radius adapts to hold with probability `level`.
+        A session learns once from an `idempotency_key`, of which by default each call has its own.
         """
         request = requests.observe(world, observation, done, executed_steps, session, level)
-        return results.observed(await self._call(self._stub.Observe, request, timeout_s))
+        return results.observed(await self._call(self._stub.Observe, request, timeout_s, keyed(idempotency_key)))
 
     def control(
         self,
@@ -296,8 +336,10 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    async def _call(self, method: Callable[..., Awaitable[Any]], request: Any, timeout_s: float | None) -> Any:
+    async def _call(
+        self, method: Callable[..., Awaitable[Any]], request: Any, timeout_s: float | None, metadata: Metadata = ()
+    ) -> Any:
         try:
-            return await method(request, timeout=self._timeout_s if timeout_s is None else timeout_s)
+            return await method(request, timeout=self._timeout_s if timeout_s is None else timeout_s, metadata=metadata)
         except grpc.RpcError as error:
             raise from_rpc(error) from None

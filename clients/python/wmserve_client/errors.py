@@ -5,7 +5,7 @@ WmserveError              anything a server or the way to it said no with
  |- NotFound              no such world, or a handle that has expired: encode again
  |- Overloaded            too much in flight; try again after `retry_after_s`
  |- DeadlineExceeded      no answer in time
- |- Unavailable           nobody answers, or the engines are not ready
+ |- Unavailable           nobody answers, the engines are not ready, or what is kept for later calls is out of reach
  `- BackendFault          an engine failed, or answered what cannot be true
 """
 
@@ -43,7 +43,7 @@ class DeadlineExceeded(WmserveError):
 
 
 class Unavailable(WmserveError):
-    """No server answers, or its engines are not ready."""
+    """No server answers, its engines are not ready, or what a handle stands for is out of reach for now."""
 
 
 class BackendFault(WmserveError):
@@ -57,6 +57,7 @@ _BY_CODE: dict[grpc.StatusCode, type[WmserveError]] = {
     grpc.StatusCode.RESOURCE_EXHAUSTED: Overloaded,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
     grpc.StatusCode.UNAVAILABLE: Unavailable,
+    grpc.StatusCode.ABORTED: Unavailable,
     grpc.StatusCode.INTERNAL: BackendFault,
 }
 

@@ -111,14 +111,19 @@ class WorldModelServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Plan(self, request, context):
-        """Searches for the actions that bring a goal about.
+        """Searches for the actions that bring a goal about. With metadata `idempotency-key` (1 to 255 printable ASCII
+        characters, chosen by the caller), the same request gets the same answer for ten minutes, from any replica; the
+        trailing metadata `idempotency-status` says `first`, `replayed`, or `not_kept` where the state store is out of reach.
+        Another request with that key fails with INVALID_ARGUMENT; one whose first try still runs after three seconds with
+        ABORTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Observe(self, request, context):
-        """Tells the server what came of actions, and learns how much of a surprise that was.
+        """Tells the server what came of actions, and learns how much of a surprise that was. Takes idempotency keys as Plan
+        does: a session learns once from each.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -19,7 +19,11 @@ SHOWN_NAME, SHOWN_TEXT = 32, 160
 
 Summary = Annotated[str, Field(description="The answer in words.")]
 LatentsId = Annotated[
-    str, Field(description="Handle of what was seen, for other tools; expires if it is not used for a while.")
+    str | None,
+    Field(
+        description="Handle of what was seen, for other tools; expires if it is not used for a while. Left out if it "
+        "could not be kept."
+    ),
 ]
 LeftOut = Annotated[str | None, Field(description="What is not shown, and how to get it; left out where all is.")]
 
@@ -94,7 +98,7 @@ class EncodeAnswer(Part):
     """What state that is."""
 
     summary: Summary
-    latents_id: LatentsId
+    latents_id: LatentsId = None
     readouts: Annotated[list[Readout], Field(description="What the last frame reads as.")]
     ood_p_value: Annotated[
         float | None, Field(description="Part of familiar frames that are as unlike the others or more so, 0 to 1.")
@@ -132,8 +136,10 @@ class PlanAnswer(Part):
         Field(description="refused: not to be executed. approved: refused, and a person has allowed it."),
     ]
     reasons: Annotated[list[str], Field(description="Why it was refused, in words; empty where it was not.")]
-    decision_id: Annotated[str, Field(description="Handle of this plan, for wmserve_observe.")]
-    latents_id: LatentsId
+    decision_id: Annotated[
+        str | None, Field(description="Handle of this plan, for wmserve_observe; left out if it could not be kept.")
+    ] = None
+    latents_id: LatentsId = None
     actions: Annotated[
         list[list[float]] | None,
         Field(
@@ -161,7 +167,7 @@ class ObserveAnswer(Part):
     """What came of it."""
 
     summary: Summary
-    latents_id: LatentsId
+    latents_id: LatentsId = None
     readouts: Annotated[list[Readout], Field(description="What is seen now.")]
     error: Annotated[float, Field(description="Distance of what is seen from what was predicted, latent units.")]
     radius: Annotated[float | None, Field(description="Within which it was to be, latent units.")] = None

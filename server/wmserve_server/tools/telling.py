@@ -20,8 +20,10 @@ def encode(world: World, answer: m.EncodeResponse, full: bool) -> a.EncodeAnswer
     frames = w.steps(answer.readouts) if full else None
     says = w.familiarity(p_value) if answer.calibrated else f" {w.UNCALIBRATED}"
     read = w.in_words(last) or "a state of which nothing is read"
+    handle = answer.latents_id
+    kept = "It could not be kept: there is no handle, try again." if handle is None else f"Its handle is {handle}."
     return a.EncodeAnswer(
-        summary=f"Seen: {read}.{says} Its handle is {answer.latents_id}.",
+        summary=f"Seen: {read}.{says} {kept}",
         latents_id=answer.latents_id,
         readouts=last,
         ood_p_value=p_value,
