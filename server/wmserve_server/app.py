@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from wmserve_server.admission import Admission
 from wmserve_server.embedded import EmbeddedOptions, EmbeddedTriton
 from wmserve_server.grpc_api import GrpcServer
-from wmserve_server.http_api import HttpEdge
+from wmserve_server.http_api import HttpEdge, for_pages
 from wmserve_server.mcp_api import McpEdge
 from wmserve_server.metrics import Metrics
 from wmserve_server.oip_http import OipEdge
@@ -47,7 +47,7 @@ class HttpServer(uvicorn.Server):
         self.config.encoded_headers.append((b"connection", b"close"))
 
 
-def http_server(app: HttpEdge, settings: Settings) -> tuple[HttpServer, socket.socket]:
+def http_server(app: ASGIApp, settings: Settings) -> tuple[HttpServer, socket.socket]:
     """An HTTP server on a socket that listens already, so that a taken port is known before anything starts."""
     # Named TCP, because asyncio turns Nagle's algorithm off on such sockets alone: with it answers wait 40 ms.
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
@@ -147,7 +147,8 @@ class Gateway:
         mcp = McpEdge(core, self._metrics, settings.max_body_bytes, settings.origins)
         oip = OipEdge(core, self._metrics, settings.max_body_bytes)
         beside: dict[str, ASGIApp] = {"/mcp": mcp, "/v2": oip, "/v2/": oip}
-        http, listener = http_server(HttpEdge(core, self._metrics, settings.max_body_bytes, beside), settings)
+        edge = HttpEdge(core, self._metrics, settings.max_body_bytes, beside)
+        http, listener = http_server(for_pages(edge, settings.origins), settings)
         grpc_server = GrpcServer(core, self._metrics, self._admission, settings.max_body_bytes)
         grpc_port = await grpc_server.start(settings.host, settings.grpc_port)
         http_port = listener.getsockname()[1]

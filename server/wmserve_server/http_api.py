@@ -9,7 +9,7 @@ Verbs are answered before FastAPI sees them, and without Starlette's requests an
 all that is done here, and FastAPI's own parser answers NaN with a 500 and reads bodies of any size.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,6 +18,7 @@ from urllib.parse import parse_qs
 from fastapi import FastAPI, Request, Response
 from google.protobuf.message import DecodeError
 from pydantic_core import from_json
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from wmserve_server import answers, wire
@@ -130,6 +131,19 @@ class HttpEdge:
         body, status = await self._core.answers.once(keyed, work)
         kind = PROTOBUF if asked.content_type == PROTOBUF else JSON
         return Answer(body, kind, headers={answers.STATUS_HEADER: status})
+
+
+def for_pages(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
+    """Let pages of these origins ask (CORS); without any, browsers let none."""
+    if not origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=("GET", "POST", "DELETE"),  # the last ends a session of MCP
+        allow_headers=("*",),  # no answer depends on cookies, so none can be misused
+        expose_headers=("retry-after", "idempotency-status", "x-request-id", "mcp-session-id"),
+    )
 
 
 def head(scope: Scope) -> Asked:

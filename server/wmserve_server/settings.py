@@ -36,10 +36,10 @@ class Settings(BaseSettings):
         description="Longest that an engine may take for a call: an encode, a rollout, a slice of a plan, which is at "
         "least one iteration. Models of hundreds of millions of parameters take minutes without a GPU.",
     )
-    mcp_origins: str = Field(
+    allowed_origins: str = Field(
         "",
-        description="Besides loopback, the addresses at which /mcp may be asked, and whose pages may do so: origins, "
-        "such as https://robots.example:8080, separated by commas.",
+        description="Origins, such as https://robots.example:8080, separated by commas: their pages may ask over HTTP "
+        "(CORS), and besides loopback they are the addresses at which /mcp may be asked.",
     )
     max_body_bytes: PositiveInt = Field(64 << 20, description="Largest request, bytes, on both wires.")
     max_in_flight: PositiveInt = Field(
@@ -71,8 +71,8 @@ class Settings(BaseSettings):
 
     @property
     def origins(self) -> tuple[str, ...]:
-        """The addresses in `mcp_origins`."""
-        return tuple(origin.strip().rstrip("/") for origin in self.mcp_origins.split(",") if origin.strip())
+        """The addresses in `allowed_origins`."""
+        return tuple(origin.strip().rstrip("/") for origin in self.allowed_origins.split(",") if origin.strip())
 
 
 def describe() -> str:

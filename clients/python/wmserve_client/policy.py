@@ -38,7 +38,8 @@ class PlanningPolicy:
         guard: Guard | None = None,
         safe_action: ArrayLike | None = None,
     ) -> None:
-        contract = client.world(world)
+        self.contract = contract = client.world(world)
+        """What the world takes and promises."""
         self._client = client
         self._world = world
         self._planner = planner or PlannerOptions()
@@ -62,10 +63,14 @@ class PlanningPolicy:
     def act(self, observation: Observations) -> Floats:
         """The next action `[A]`, environment units, for the frame `[h, w, 3]` uint8 that the camera sees now."""
         if not self._actions:
-            self._plan(observation)
+            self._actions.extend(self.chunk(observation))
         return self._actions.popleft()
 
-    def _plan(self, observation: Observations) -> None:
+    def chunk(self, observation: Observations) -> Floats:
+        """Plan now: the actions `[n, A]`, environment units, to be executed before planning again.
+
+        For callers that keep count themselves; :meth:`act` hands them out one by one.
+        """
         if self._goal is None:
             raise RuntimeError("call reset(goal) before the first act(observation)")
         options, last = self._planner, self.last_plan
@@ -85,8 +90,7 @@ class PlanningPolicy:
         self._goal = plan.goal_latents_id or self._goal
         self.last_plan = plan
         if plan.status == "ok" and plan.actions is not None:
-            self._actions.extend(plan.actions[: self._executed])
-        elif self._safe_action is not None:
-            self._actions.extend([self._safe_action] * self._block)
-        else:
+            return plan.actions[: self._executed]
+        if self._safe_action is None:
             raise PlanRefusedError(plan.reasons)
+        return np.tile(self._safe_action, (self._block, 1))
