@@ -17,6 +17,9 @@ WATCH_AFTER_S = 0.05
 """A call that is answered sooner is over before it would pay to look whether its caller is still there."""
 
 
+CARRIED_HEADERS = frozenset(name.encode() for name in CARRIED)
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """An answer, as ASGI."""
@@ -39,8 +42,7 @@ class Answer:
 
 def carried(scope: Scope) -> dict[str, str]:
     """Headers that say what a request belongs to."""
-    known = ((name.decode("latin-1"), value) for name, value in scope["headers"])
-    return {name: value.decode("latin-1") for name, value in known if name in CARRIED}
+    return {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in CARRIED_HEADERS}
 
 
 async def read_body(receive: Receive, announced: int, limit: int) -> bytes:

@@ -5,11 +5,11 @@
 Whoever reads holds every length against what is there: a store is shared with other versions of this server.
 """
 
-import hashlib
 import json
 import math
 import struct
 from collections.abc import Mapping
+from functools import lru_cache
 
 import numpy as np
 from wmserve.world import World
@@ -27,16 +27,22 @@ class Unreadable(Exception):
 
 def made_by(world: World) -> str:
     """What a world is made of, checkpoint and engines, as a digest: of two that differ neither reads the other's."""
-    return hashlib.sha256(world.digests.model_dump_json().encode()).hexdigest()
+    return world.digests.whole
 
 
 def pack(kind: str, facts: Mapping[str, str], arrays: Mapping[str, Floats | None]) -> bytes:
     """Facts and arrays, those that are None left out, as a record."""
     given = {name: array for name, array in arrays.items() if array is not None}
-    shapes = {name: array.shape for name, array in given.items()}
-    header = json.dumps({"kind": kind, "facts": dict(facts), "arrays": shapes}).encode()
+    shapes = tuple((name, array.shape) for name, array in given.items())
     data = (np.ascontiguousarray(array, FLOAT).data for array in given.values())
-    return b"".join([HEAD.pack(MAGIC, len(header)), header, *data])
+    return b"".join([head(kind, tuple(facts.items()), shapes), *data])
+
+
+@lru_cache(maxsize=256)
+def head(kind: str, facts: tuple[tuple[str, str], ...], shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> bytes:
+    """What stands before the arrays; most records of a world have the same."""
+    header = json.dumps({"kind": kind, "facts": dict(facts), "arrays": dict(shapes)}).encode()
+    return HEAD.pack(MAGIC, len(header)) + header
 
 
 def unpack(kind: str, record: bytes) -> tuple[dict[str, str], dict[str, Floats]]:
