@@ -8,6 +8,7 @@ import type {
   Acted,
   CallOptions,
   Context,
+  Decision,
   Encoded,
   EncodeOptions,
   Goal,
@@ -116,7 +117,7 @@ export class Client {
   async observe(
     world: string,
     observation: Observations,
-    done: string | { readonly decision_id: string } | Acted,
+    done: Decision | Acted,
     options: ObserveOptions = {},
   ): Promise<Observed> {
     const { idempotencyKey = newKey(), ...rest } = options;
@@ -125,7 +126,7 @@ export class Client {
   }
 
   async #get(path: string, options: CallOptions): Promise<unknown> {
-    return this.#send({ url: this.#url + path, method: "GET", headers: this.#headers, learns: false }, options);
+    return this.#send({ url: this.#url + path, method: "GET", headers: this.#headers }, options);
   }
 
   async #verb(verb: Verb, world: string, own: Fields, options: CallOptions, key?: string): Promise<unknown> {
@@ -140,7 +141,6 @@ export class Client {
       method: "POST",
       headers,
       body,
-      learns: verb === "observe",
     };
     return decoded((await this.#send(call, options)) as Fields);
   }

@@ -355,11 +355,15 @@ export interface components {
          * @description A handle for the latents, and what they read as.
          */
         readonly EncodeResponse: {
-            /** Latents Id */
-            readonly latents_id: string;
+            /**
+             * Latents Id
+             * @description Handle of the latents. Left out where it could not be kept: the state store cannot be reached, or has no room.
+             * @default null
+             */
+            readonly latents_id?: string | null;
             /**
              * Expires In S
-             * @description Seconds until the handle expires, counted from its last use.
+             * @description Seconds until the handle expires, counted from its last use; 0 where there is none.
              */
             readonly expires_in_s: number;
             /**
@@ -622,11 +626,15 @@ export interface components {
          * @description How much of a surprise that was, and whether this is still the world it was.
          */
         readonly ObserveResponse: {
-            /** Latents Id */
-            readonly latents_id: string;
+            /**
+             * Latents Id
+             * @description Handle of the latents. Left out where it could not be kept: the state store cannot be reached, or has no room.
+             * @default null
+             */
+            readonly latents_id?: string | null;
             /**
              * Expires In S
-             * @description Seconds until the handle expires, counted from its last use.
+             * @description Seconds until the handle expires, counted from its last use; 0 where there is none.
              */
             readonly expires_in_s: number;
             /**
@@ -859,9 +867,10 @@ export interface components {
             readonly seed: number;
             /**
              * Latents Id
-             * @description Handle of the context's latents.
+             * @description Handle of the context's latents. Left out where it could not be kept: the state store cannot be reached, or has no room.
+             * @default null
              */
-            readonly latents_id: string;
+            readonly latents_id?: string | null;
             /**
              * Goal Latents Id
              * @description Handle of the goal's latents.
@@ -872,9 +881,10 @@ export interface components {
             readonly digests: components["schemas"]["Digests"];
             /**
              * Decision Id
-             * @description Handle of this plan, for observe.
+             * @description Handle of this plan, for observe. Left out where it could not be kept: the state store cannot be reached, or has no room.
+             * @default null
              */
-            readonly decision_id: string;
+            readonly decision_id?: string | null;
             /**
              * Constraint Probability
              * @description Probability that each constraint is broken, by all members and the readouts' errors.
@@ -1439,7 +1449,7 @@ export interface components {
              * @description Stable, for programs.
              * @enum {string}
              */
-            readonly reason?: "invalid_argument" | "not_finite" | "too_large" | "unsupported_media_type" | "verb_not_served" | "world_not_found" | "latents_not_found" | "decision_not_found" | "overloaded" | "unavailable" | "backend_fault" | "deadline_exceeded" | "internal";
+            readonly reason?: "invalid_argument" | "not_finite" | "too_large" | "unsupported_media_type" | "verb_not_served" | "world_not_found" | "latents_not_found" | "decision_not_found" | "idempotency_key_reused" | "idempotency_key_in_use" | "overloaded" | "unavailable" | "state_unavailable" | "backend_fault" | "deadline_exceeded" | "internal";
             /** @description The field that is wrong, where there is one. */
             readonly field?: string;
         };
@@ -1496,6 +1506,15 @@ export interface operations {
                     readonly "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Idempotency key in use (`idempotency_key_in_use`). */
+            readonly 409: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Payload too large (`too_large`). */
             readonly 413: {
                 headers: {
@@ -1507,6 +1526,15 @@ export interface operations {
             };
             /** @description Unsupported media type (`unsupported_media_type`). */
             readonly 415: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Idempotency key reused (`idempotency_key_reused`). */
+            readonly 422: {
                 headers: {
                     readonly [name: string]: unknown;
                 };
@@ -1534,7 +1562,7 @@ export interface operations {
                     readonly "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unavailable (`unavailable`). */
+            /** @description Unavailable (`unavailable`). State unavailable (`state_unavailable`). */
             readonly 503: {
                 headers: {
                     /** @description Seconds. */
@@ -1600,6 +1628,15 @@ export interface operations {
                     readonly "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Idempotency key in use (`idempotency_key_in_use`). */
+            readonly 409: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Payload too large (`too_large`). */
             readonly 413: {
                 headers: {
@@ -1611,6 +1648,15 @@ export interface operations {
             };
             /** @description Unsupported media type (`unsupported_media_type`). */
             readonly 415: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Idempotency key reused (`idempotency_key_reused`). */
+            readonly 422: {
                 headers: {
                     readonly [name: string]: unknown;
                 };
@@ -1638,7 +1684,7 @@ export interface operations {
                     readonly "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unavailable (`unavailable`). */
+            /** @description Unavailable (`unavailable`). State unavailable (`state_unavailable`). */
             readonly 503: {
                 headers: {
                     /** @description Seconds. */
@@ -1666,7 +1712,10 @@ export interface operations {
                 /** @description How arrays are written in the answer. */
                 readonly arrays?: "list" | "base64";
             };
-            readonly header?: never;
+            readonly header?: {
+                /** @description Chosen by you. The same request with the same key gets the same answer, byte for byte, for ten minutes, from any replica; `Idempotency-Status` of the answer says `first`, `replayed`, or `not_kept` where the state store is out of reach. */
+                readonly "Idempotency-Key"?: string;
+            };
             readonly path?: never;
             readonly cookie?: never;
         };
@@ -1704,6 +1753,15 @@ export interface operations {
                     readonly "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Idempotency key in use (`idempotency_key_in_use`). */
+            readonly 409: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Payload too large (`too_large`). */
             readonly 413: {
                 headers: {
@@ -1715,6 +1773,15 @@ export interface operations {
             };
             /** @description Unsupported media type (`unsupported_media_type`). */
             readonly 415: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Idempotency key reused (`idempotency_key_reused`). */
+            readonly 422: {
                 headers: {
                     readonly [name: string]: unknown;
                 };
@@ -1742,7 +1809,7 @@ export interface operations {
                     readonly "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unavailable (`unavailable`). */
+            /** @description Unavailable (`unavailable`). State unavailable (`state_unavailable`). */
             readonly 503: {
                 headers: {
                     /** @description Seconds. */
@@ -1770,7 +1837,10 @@ export interface operations {
                 /** @description How arrays are written in the answer. */
                 readonly arrays?: "list" | "base64";
             };
-            readonly header?: never;
+            readonly header?: {
+                /** @description Chosen by you. The same request with the same key gets the same answer, byte for byte, for ten minutes, from any replica; `Idempotency-Status` of the answer says `first`, `replayed`, or `not_kept` where the state store is out of reach. */
+                readonly "Idempotency-Key"?: string;
+            };
             readonly path?: never;
             readonly cookie?: never;
         };
@@ -1808,6 +1878,15 @@ export interface operations {
                     readonly "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Idempotency key in use (`idempotency_key_in_use`). */
+            readonly 409: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Payload too large (`too_large`). */
             readonly 413: {
                 headers: {
@@ -1819,6 +1898,15 @@ export interface operations {
             };
             /** @description Unsupported media type (`unsupported_media_type`). */
             readonly 415: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Idempotency key reused (`idempotency_key_reused`). */
+            readonly 422: {
                 headers: {
                     readonly [name: string]: unknown;
                 };
@@ -1846,7 +1934,7 @@ export interface operations {
                     readonly "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unavailable (`unavailable`). */
+            /** @description Unavailable (`unavailable`). State unavailable (`state_unavailable`). */
             readonly 503: {
                 headers: {
                     /** @description Seconds. */
@@ -1906,6 +1994,15 @@ export interface operations {
                     readonly "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Idempotency key in use (`idempotency_key_in_use`). */
+            readonly 409: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Payload too large (`too_large`). */
             readonly 413: {
                 headers: {
@@ -1917,6 +2014,15 @@ export interface operations {
             };
             /** @description Unsupported media type (`unsupported_media_type`). */
             readonly 415: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Idempotency key reused (`idempotency_key_reused`). */
+            readonly 422: {
                 headers: {
                     readonly [name: string]: unknown;
                 };
@@ -1944,7 +2050,7 @@ export interface operations {
                     readonly "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unavailable (`unavailable`). */
+            /** @description Unavailable (`unavailable`). State unavailable (`state_unavailable`). */
             readonly 503: {
                 headers: {
                     /** @description Seconds. */
@@ -2004,6 +2110,15 @@ export interface operations {
                     readonly "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Idempotency key in use (`idempotency_key_in_use`). */
+            readonly 409: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Payload too large (`too_large`). */
             readonly 413: {
                 headers: {
@@ -2015,6 +2130,15 @@ export interface operations {
             };
             /** @description Unsupported media type (`unsupported_media_type`). */
             readonly 415: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Idempotency key reused (`idempotency_key_reused`). */
+            readonly 422: {
                 headers: {
                     readonly [name: string]: unknown;
                 };
@@ -2042,7 +2166,7 @@ export interface operations {
                     readonly "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unavailable (`unavailable`). */
+            /** @description Unavailable (`unavailable`). State unavailable (`state_unavailable`). */
             readonly 503: {
                 headers: {
                     /** @description Seconds. */

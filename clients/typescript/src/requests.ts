@@ -5,7 +5,19 @@
  */
 
 import { isBytes, isTypedArray, NdArray, toBase64, toWire } from "./arrays.js";
-import type { Acted, Context, Frames, Goal, Handle, ImageFile, Observation, Observations, Source } from "./types.js";
+import { NotFound } from "./errors.js";
+import type {
+  Acted,
+  Context,
+  Decision,
+  Frames,
+  Goal,
+  Handle,
+  ImageFile,
+  Observation,
+  Observations,
+  Source,
+} from "./types.js";
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -32,7 +44,7 @@ async function file(given: ImageFile): Promise<string> {
 
 async function source(given: Source, observationField: string): Promise<Json> {
   if (typeof given === "string" && HANDLE.test(given)) return { latents_id: given };
-  if (isHandle(given)) return { latents_id: given.latents_id };
+  if (isAnswer(given)) return { latents_id: kept(given.latents_id, "latents") };
   if (given instanceof NdArray && !isBytes(given.data)) return { latents: toWire(given) };
   return { [observationField]: await observations(given as Observations) };
 }
@@ -46,10 +58,19 @@ export async function goal(given: Goal): Promise<Json> {
   return isReadouts(given) ? { readouts: given } : source(given as Source, "observation");
 }
 
-export async function done(given: string | { readonly decision_id: string } | Acted): Promise<Json> {
+export async function done(given: Decision | Acted): Promise<Json> {
   if (typeof given === "string") return { decision_id: given };
-  if ("decision_id" in given) return { decision_id: given.decision_id };
+  if (!("source" in given)) return { decision_id: kept(given.decision_id, "decision") };
   return { acted: { context: await context(given.source), actions: toWire(given.actions) } };
+}
+
+/** A handle of an answer; NotFound where the server could keep nothing behind one. */
+function kept(handle: string | null | undefined, what: "latents" | "decision"): string {
+  if (handle) return handle;
+  throw new NotFound("the server could not keep what this answer stands for; ask again", {
+    reason: `${what}_not_found`,
+    field: `${what}_id`,
+  });
 }
 
 /** Options as they travel: arrays encoded wherever they are, the rest as it is. */
@@ -67,8 +88,9 @@ function isObservation(given: Observations): given is Observation {
   return typeof given === "object" && "proprioception" in given;
 }
 
-function isHandle(given: Source): given is Handle {
-  return typeof given === "object" && "latents_id" in given;
+function isAnswer(given: Source): given is Handle {
+  if (typeof given !== "object" || Array.isArray(given) || isTypedArray(given)) return false;
+  return !(given instanceof NdArray || given instanceof Blob || "proprioception" in given);
 }
 
 function isContext(given: Source | Context): given is Context {

@@ -1,17 +1,13 @@
 /**
- * Sends a call, and sends it again where that is safe and there is time.
+ * Sends a call, and sends it again where that is safe and there is time: after 429 (it was shed), 503, 409 (its key is
+ * in use: the first try is still being answered), and no answer at all. What else the server refused is not sent again.
  *
- * | the call found        | a verb that only reads | `observe`, which learns                          |
- * |-----------------------|------------------------|--------------------------------------------------|
- * | 429, shed             | again                  | again: it was not looked at                      |
- * | 503                   | again                  | again if wmserve itself says so: it has not learnt |
- * | no answer             | again                  | again only if there was no connection            |
- * | 409, its key in use   | again                  | again: the server knows that it is the same call |
- * | any other error       | not again              | not again                                        |
+ * `encode` and `rollout` only read. `plan`, to be made once, and `observe`, which learns, carry an idempotency key: a
+ * server that hears a call again answers as before. The tries of a call are the same bytes, so that its key names them
+ * all.
  *
  * Back-off doubles from 100 ms to 1 s, jittered; a server's Retry-After is waited for. A call that would wait past its
- * deadline fails at once with what it met. The tries of a call are the same bytes, so that one idempotency key names
- * them all.
+ * deadline fails at once with what it met.
  */
 
 import { Deadline } from "./deadline.js";
@@ -19,15 +15,6 @@ import { fromAnswer, Overloaded, Unavailable } from "./errors.js";
 
 const FIRST_BACKOFF_MS = 100;
 const LONGEST_BACKOFF_MS = 1000;
-/** What Node says of a connection that was never made; browsers do not say. */
-const NEVER_CONNECTED: ReadonlySet<unknown> = new Set([
-  "ECONNREFUSED",
-  "ENOTFOUND",
-  "EAI_AGAIN",
-  "EHOSTUNREACH",
-  "ENETUNREACH",
-  "UND_ERR_CONNECT_TIMEOUT",
-]);
 
 export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
 
@@ -36,8 +23,6 @@ export interface Call {
   readonly method: "GET" | "POST";
   readonly headers: HeadersInit;
   readonly body?: string;
-  /** Whether the server learns from it. */
-  readonly learns: boolean;
 }
 
 /** The answer's JSON. Throws `WmserveError`, or the reason of the deadline's signal. */
@@ -47,7 +32,7 @@ export async function send(fetch: Fetch, call: Call, deadline: Deadline, maxRetr
       return await once(fetch, call, deadline);
     } catch (error) {
       const pauseMs = pause(retries, error);
-      if (retries >= maxRetries || !mayRepeat(error, call.learns) || pauseMs >= deadline.leftMs) throw error;
+      if (retries >= maxRetries || !mayRepeat(error) || pauseMs >= deadline.leftMs) throw error;
       await deadline.sleep(pauseMs);
     }
   }
@@ -68,20 +53,12 @@ async function once(fetch: Fetch, call: Call, deadline: Deadline): Promise<unkno
   return JSON.parse(text);
 }
 
-function mayRepeat(error: unknown, learns: boolean): boolean {
-  if (error instanceof Overloaded) return true;
-  if (!(error instanceof Unavailable)) return false;
-  if (!learns || error.status === 409) return true;
-  return error.status === undefined ? neverConnected(error.cause) : error.reason === "unavailable";
-}
-
-function neverConnected(cause: unknown): boolean {
-  const inner = cause instanceof Error ? cause.cause : undefined;
-  return typeof inner === "object" && inner !== null && "code" in inner && NEVER_CONNECTED.has(inner.code);
+function mayRepeat(error: unknown): error is Overloaded | Unavailable {
+  return error instanceof Overloaded || error instanceof Unavailable;
 }
 
 function pause(retries: number, error: unknown): number {
   const backoff = Math.min(FIRST_BACKOFF_MS * 2 ** retries, LONGEST_BACKOFF_MS);
-  const asked = error instanceof Overloaded || error instanceof Unavailable ? (error.retryAfterS ?? 0) * 1000 : 0;
+  const asked = mayRepeat(error) ? (error.retryAfterS ?? 0) * 1000 : 0;
   return asked + backoff * (0.5 + Math.random() / 2);
 }

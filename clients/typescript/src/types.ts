@@ -57,10 +57,10 @@ export interface Observation {
 }
 export type Observations = Frames | Observation;
 
-/** An earlier answer, which stands for the latents that it has a handle of. */
-export interface Handle {
-  readonly latents_id: string;
-}
+/** An earlier answer, which stands for the latents that it has a handle of: NotFound where none could be kept. */
+export type Handle = Encoded | Observed | Plan | { readonly latents_id: string };
+/** A plan, or its handle: NotFound where none could be kept. */
+export type Decision = Plan | { readonly decision_id: string } | string;
 /** What was observed, or latents `[L, D]` or `[D]`, or an earlier answer, or its `latents_id`. */
 export type Source = Observations | NdArray<Exclude<TypedArray, Uint8Array>> | Handle;
 
@@ -94,7 +94,7 @@ export type RolloutOptions = CallOptions &
   Fields<Schemas["RolloutRequest"], "hidden" | "return_latents" | "level" | "tolerance">;
 /** Of calls that are to be done once. */
 export interface KeyOptions {
-  /** Names this call: a server that keeps keys answers the same call with the same key as before. Default: a new one. */
+  /** Names this call: with the same key it is answered as before, for ten minutes. Default: a new one for each call. */
   readonly idempotencyKey?: string;
 }
 

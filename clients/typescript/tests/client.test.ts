@@ -41,7 +41,7 @@ test("every way to say a context leads to the same rollout", async () => {
   const encoded = await client.encode(WORLD, start, { return_latents: true });
   assert.ok(encoded.latents);
   const actions = new wm.NdArray(new Float32Array(2 * 10 * 2).fill(0.5), [2, 10, 2]);
-  const contexts: wm.Source[] = [start, encoded, encoded.latents_id, encoded.latents, encoded.latents.at(-1)];
+  const contexts: wm.Source[] = [start, encoded, encoded.latents_id ?? "none", encoded.latents, encoded.latents.at(-1)];
   const rollouts = await Promise.all(contexts.map((context) => client.rollout(WORLD, context, actions)));
   const lists = await client.rollout(WORLD, start, actions.toList() as wm.NestedNumbers);
   assert.deepEqual(rollouts[0]?.disagreement.shape, [2, 2]);
@@ -99,6 +99,35 @@ test("what came of a plan, or of other actions, is observed", async () => {
   const expected = await client.observe(WORLD, start, acted, { session });
   assert.equal(expected.observed, 2);
   assert.ok(expected.error < surprised.error);
+});
+
+test("what is heard twice, since its answer was lost, is planned and learnt from once", async () => {
+  let lost = 0;
+  const losing = async (url: string, init: RequestInit) => {
+    const answer = await fetch(url, init);
+    if ((lost += 1) % 2) throw new TypeError("the answer was lost");
+    return answer;
+  };
+  const unlucky = new wm.Client(URL_UNDER_TEST, { fetch: losing });
+  const plan = await unlucky.plan(WORLD, start, goal, { planner: QUICK, idempotencyKey: `lost ${Math.random()}` });
+  const session = String(Math.random());
+  assert.equal((await unlucky.observe(WORLD, start, plan, { session })).observed, 1);
+  assert.equal(lost, 4);
+  assert.equal((await client.observe(WORLD, start, plan, { session })).observed, 2);
+});
+
+test("a key names one call: another with the same key is refused", async () => {
+  const idempotencyKey = String(Math.random());
+  const plan = await client.plan(WORLD, start, goal, { planner: QUICK, idempotencyKey });
+  const again = await client.plan(WORLD, start, goal, { planner: QUICK, idempotencyKey });
+  assert.equal(again.decision_id, plan.decision_id);
+  const other = client.plan(WORLD, start, { agent_x: 100 }, { planner: QUICK, idempotencyKey });
+  await assert.rejects(other, { name: "InvalidRequest", reason: "idempotency_key_reused", status: 422 });
+});
+
+test("an answer without a handle, since none could be kept, is not found", async () => {
+  const { latents_id: _, ...unkept } = await client.encode(WORLD, start);
+  await assert.rejects(client.plan(WORLD, unkept, goal), { name: "NotFound", reason: "latents_not_found" });
 });
 
 test("each refusal is the error of its kind, with reason, field and status", async () => {
