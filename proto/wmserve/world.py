@@ -24,7 +24,6 @@ Axes: `T` context frames, `N` environment steps, `H` model steps, `A` action dim
 
 import hashlib
 import math
-from functools import cached_property
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, PositiveInt, model_validator
@@ -182,11 +181,6 @@ class Digests(Part):
 
     checkpoint: Digest
     engines: dict[str, Digest]
-
-    @cached_property
-    def whole(self) -> str:
-        """One of all: of two worlds that differ in it, neither reads what the other has kept."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 
 QUANTILE_LEVELS = (*(level / 100 for level in range(100)), 0.995, 0.999, 1.0)

@@ -5,6 +5,7 @@
 Whoever reads holds every length against what is there: a store is shared with other versions of this server.
 """
 
+import hashlib
 import json
 import math
 import struct
@@ -27,7 +28,13 @@ class Unreadable(Exception):
 
 def made_by(world: World) -> str:
     """What a world is made of, checkpoint and engines, as a digest: of two that differ neither reads the other's."""
-    return world.digests.whole
+    return digest(world.digests.checkpoint, tuple(world.digests.engines.items()))
+
+
+@lru_cache(maxsize=64)
+def digest(checkpoint: str, engines: tuple[tuple[str, str], ...]) -> str:
+    """One of all these."""
+    return hashlib.sha256(json.dumps([checkpoint, *sorted(engines)]).encode()).hexdigest()
 
 
 def pack(kind: str, facts: Mapping[str, str], arrays: Mapping[str, Floats | None]) -> bytes:

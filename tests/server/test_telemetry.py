@@ -21,6 +21,7 @@ from wmserve_server import telemetry
 from tests.conftest import ROOT, running
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+MINE = (("x-request-id", "robot-8"),)
 GOAL = {"readouts": {"agent_x": 180, "agent_y": 60}}
 PLANNER = {"algorithm": "icem", "candidate_count": 32, "iterations": 6, "elite_count": 8}
 
@@ -89,7 +90,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
                 asked = wm.EncodeRequest(
                     world="two_room", observations=wm.Observations(images=wm.Images(files=[picture]))
                 )
-                _, call = wm_grpc.WorldModelServiceStub(channel).Encode.with_call(asked, timeout=30)  # type: ignore[no-untyped-call]
+                _, call = wm_grpc.WorldModelServiceStub(channel).Encode.with_call(asked, timeout=30, metadata=MINE)  # type: ignore[no-untyped-call]
                 metadata = dict(call.trailing_metadata())
     collector.shutdown()
     collector.server_close()
@@ -143,7 +144,8 @@ def test_a_refusal_is_told_too(told: Told) -> None:
 
 
 def test_grpc_tells_the_id_behind_its_answer(told: Told) -> None:
-    """As metadata."""
+    """As metadata, to those who sent one."""
+    assert told.metadata["x-request-id"] == dict(MINE)["x-request-id"]
     assert told.metadata["x-request-id"] in {line.get("request_id") for line in told.lines}
 
 
