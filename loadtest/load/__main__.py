@@ -54,6 +54,8 @@ def measure(server: Server, folder: Path, seconds: float, peak: int, asked: Sequ
     rates = list(open_rates.measured(server, max(1.0, seconds / 15), asked))
     summary = {
         "ok": not ramp["failures"] and server.get("/readyz")[0] == 200,
+        "checked": ramp["requests"] + burst["requests"],
+        "failed": ramp["failures"] + burst["failures"],
         "ramp": ramp,
         "burst": burst,
         "knee": dataclasses.asdict(turn),

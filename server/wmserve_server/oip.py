@@ -30,6 +30,8 @@ TYPES: Mapping[str, type[np.generic]] = {"UINT8": np.uint8, "FP32": np.float32, 
 NAMES = {np.dtype(np.float32): "FP32", np.dtype(np.float64): "FP64", np.dtype(np.int64): "INT64"}
 """Types of what is answered."""
 LATENTS = "latents"
+MAX_TEXTS = 64
+"""Elements of BYTES in a tensor: handles are one."""
 PARAMETERS = {"level": float, "tolerance": float, "timeout_ms": int}
 """Of a request, for the verb; others are the protocol's own."""
 Values = AnyArray | list[bytes]
@@ -249,6 +251,8 @@ def unpacked(name: str, data: bytes) -> list[bytes]:
     """Elements of BYTES."""
     found, start = list[bytes](), 0
     while start < len(data):
+        if len(found) == MAX_TEXTS:
+            raise InvalidArgument(f"at most {MAX_TEXTS} elements of BYTES are taken", field=name)
         end = start + 4 + int.from_bytes(data[start : start + 4], "little")
         if end > len(data):
             raise InvalidArgument("an element of BYTES is longer than what was sent", field=name)

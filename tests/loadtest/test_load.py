@@ -63,7 +63,8 @@ def test_a_short_run(tmp_path: Path) -> None:
     ended = subprocess.run([*command, "--out", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     summary = json.loads(ended.stdout.splitlines()[-1])
-    assert summary["ok"]
+    assert (summary["ok"], summary["failed"]) == (True, 0)
+    assert summary["checked"] > summary["ramp"]["requests"]
     assert summary["ramp"]["requests"] > 50
     assert not summary["ramp"]["failures"]
     asked = {line.split(",")[1] for line in (tmp_path / "ramp_stats.csv").read_text().splitlines()[1:]}

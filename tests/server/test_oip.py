@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import grpc
 import httpx
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import tritonclient.grpc
 import tritonclient.http
 from numpy.typing import NDArray
 from PIL import Image
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 from wmserve_client import Client
 
@@ -140,6 +142,7 @@ def test_plain_json_will_do(server: Server) -> None:
     stock.client.close()
 
 
+TEXTS = {"name": "latents_id", "datatype": "BYTES", "shape": [1000]}
 GOOD = {"name": "observations", "datatype": "UINT8", "shape": [1, 2, 2, 3], "data": [0] * 12}
 
 
@@ -185,3 +188,23 @@ def test_strange_calls_are_refused(server: Server) -> None:
         answer = httpx.post(url, content=b"{}", headers={"inference-header-content-length": length})
         assert answer.status_code == 400
         assert "Inference-Header-Content-Length" in answer.json()["error"]
+
+
+def test_what_would_cost_much_memory_is_refused(server: Server) -> None:
+    """Numbers one by one, and many empty texts: before they are unpacked."""
+    pixels = np.zeros((1, 300, 200, 3), np.uint8)
+    request = service_pb2.ModelInferRequest(model_name="two_room_encode")
+    tensor = request.inputs.add(name="observations", datatype="UINT8", shape=pixels.shape)
+    tensor.contents.uint_contents.extend(pixels.ravel().tolist())
+    with grpc.insecure_channel(server.grpc) as channel:
+        infer = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer
+        with pytest.raises(grpc.RpcError, match="send larger tensors in raw_input_contents"):
+            infer(request, timeout=30)
+        del tensor.contents.uint_contents[30:]
+        tensor.shape[:] = [1, 5, 2, 3]
+        assert infer(request, timeout=30).model_name == "two_room_encode"
+    head = json.dumps({"inputs": [{**TEXTS, "parameters": {"binary_data_size": 4000}}]}).encode()
+    headers = {"inference-header-content-length": str(len(head))}
+    url = f"{server.http}/v2/models/two_room_rollout/infer"
+    answer = httpx.post(url, content=head + bytes(4000), headers=headers)
+    assert "at most 64 elements of BYTES" in answer.json()["error"]
