@@ -8,6 +8,7 @@ small plan passes large ones. Each time that a call is passed counts for it, so 
 """
 
 import asyncio
+import contextvars
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -41,7 +42,8 @@ class Call:
     """Turns that this work has had before, less the times that others were taken while it waited."""
     since: float
     """When it began to wait, on the clock of :func:`time.perf_counter`."""
-    trace: Context | None = None
+    trace: Context | None
+    context: contextvars.Context
     left_at: float | None = None
     beside: int = 1
     """Calls of the batch that it left with."""
@@ -72,7 +74,7 @@ class Coalescer:
     async def call(self, tensors: Tensors, turns: int = 0) -> Tensors:
         """Send one caller's tensors and return theirs of the answer; raises what ``send`` raises."""
         answer: asyncio.Future[Tensors] = asyncio.get_running_loop().create_future()
-        call = Call(tensors, answer, turns, time.perf_counter(), telemetry.here())
+        call = Call(tensors, answer, turns, time.perf_counter(), telemetry.here(), contextvars.copy_context())
         self._waiting.append(call)
         # Not at once: who asks in the same turn of the loop, as a plan does for start and goal, travels along.
         asyncio.get_running_loop().call_soon(self._pump)
@@ -90,7 +92,8 @@ class Coalescer:
 
     def _pump(self) -> None:
         while len(self._in_flight) < self._max_in_flight and (batch := self._take()):
-            task = asyncio.create_task(self._run(batch))
+            # In its first caller's context, not in that of whoever landed last: log lines name the request.
+            task = asyncio.create_task(self._run(batch), context=batch[0].context)
             self._in_flight.add(task)
             task.add_done_callback(self._landed)
 

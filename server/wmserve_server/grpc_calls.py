@@ -8,6 +8,8 @@ import grpc
 from wmserve_server.errors import WmserveError
 from wmserve_server.telemetry import CARRIED, REQUEST_ID, request_id
 
+MAX_FIELD = 256
+"""Characters: callers name some fields themselves, and metadata holds printable ASCII, and not much of it."""
 log = logging.getLogger(__name__)
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
@@ -25,7 +27,7 @@ async def abort(context: Context, error: WmserveError) -> NoReturn:
     if (known := request_id()) is not None:
         metadata.append((REQUEST_ID, known))
     if error.field:
-        metadata.append(("wmserve-field", error.field))
+        metadata.append(("wmserve-field", ascii(error.field)[1:-1][:MAX_FIELD]))
     if error.retry_after_s is not None:
         metadata.append(("retry-after-s", f"{error.retry_after_s:g}"))
     text = f"{error.field}: {error.message}" if error.field else error.message

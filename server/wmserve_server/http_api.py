@@ -134,7 +134,10 @@ class HttpEdge:
 
 
 def for_pages(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
-    """Let pages of these origins ask (CORS); without any, browsers let none."""
+    """Let pages of these origins read answers (CORS); without any, browsers let none.
+
+    What a page may send without asking first, browsers send, and it is answered: nobody but `/mcp` looks at `Origin`.
+    """
     if not origins:
         return app
     return CORSMiddleware(

@@ -52,6 +52,8 @@ MAX_BODY_BYTES = 4 << 20
 """The SDK parses a body in one go, and nobody else is served meanwhile."""
 MAX_SESSIONS = 1000
 MAX_QUESTIONS = 1000
+ASKED_S = 600.0
+"""How long a person is waited for, where the protocol has a call wait."""
 """Refused plans that wait for a person; the oldest are forgotten."""
 ASKED_WITHIN = "2026-07-28"
 """From this protocol on, questions are answers."""
@@ -81,6 +83,7 @@ class McpEdge:
         self._core = core
         self._metrics = metrics
         self._waiting: OrderedDict[str, tuple[PlanArguments, m.PlanResponse]] = OrderedDict()
+        """Refused plans that a person is asked about; of the arguments only what the answer needs."""
         self._open: set[anyio.CancelScope] = set()
         self._tools = [described(tool) for tool in TOOLS.values()]
         server: Server[Any] = Server(
@@ -167,8 +170,10 @@ class McpEdge:
             state = self._remember(arguments, found)
             asked = {QUESTION: types.ElicitRequest(params=question)}
             return types.InputRequiredResult(input_requests=asked, request_state=state)
-        reply = await context.session.elicit_form(question.message, question.requested_schema, context.request_id)
-        return told(self._answer(arguments, found, approval(reply, found)))
+        with anyio.move_on_after(ASKED_S):
+            reply = await context.session.elicit_form(question.message, question.requested_schema, context.request_id)
+            return told(self._answer(arguments, found, approval(reply, found)))
+        return told(answer)
 
     def _replied(self, state: str, replies: types.InputResponses) -> types.CallToolResult:
         """Hand a refused plan out as a person has decided."""
@@ -186,7 +191,7 @@ class McpEdge:
     def _remember(self, arguments: PlanArguments, found: m.PlanResponse) -> str:
         """Keep a refused plan until a person has been asked."""
         state = secrets.token_urlsafe(16)
-        self._waiting[state] = arguments, found
+        self._waiting[state] = arguments.model_copy(update={"images": []}), found
         if len(self._waiting) > MAX_QUESTIONS:
             self._waiting.popitem(last=False)
         return state

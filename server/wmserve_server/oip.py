@@ -12,6 +12,7 @@ bounds, and their batches are the gateway's business.
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,8 @@ TYPES: Mapping[str, type[np.generic]] = {"UINT8": np.uint8, "FP32": np.float32, 
 NAMES = {np.dtype(np.float32): "FP32", np.dtype(np.float64): "FP64", np.dtype(np.int64): "INT64"}
 """Types of what is answered."""
 LATENTS = "latents"
+MAX_RANK, MAX_SIZE, MAX_INPUTS = 8, 2**31 - 1, 8
+"""Dimensions of a tensor, and the largest; tensors of a call."""
 MAX_TEXTS = 64
 """Elements of BYTES in a tensor: handles are one."""
 PARAMETERS = {"level": float, "tolerance": float, "timeout_ms": int}
@@ -193,14 +196,14 @@ def shape(values: Values) -> Shape:
 
 def shaped(name: str, sizes: Iterable[Any], read: Callable[[], AnyArray]) -> AnyArray:
     """Numbers in a shape; InvalidArgument where they are not as many."""
-    wanted = tuple(sizes)
-    if not all(type(size) is int and size >= 0 for size in wanted):
-        raise InvalidArgument("shape must be integers of 0 or more", field=name)
+    wanted = tuple(islice(sizes, MAX_RANK + 1))
+    if len(wanted) > MAX_RANK:
+        raise InvalidArgument(f"shape must have at most {MAX_RANK} dimensions", field=name)
+    if not all(type(size) is int and 0 <= size <= MAX_SIZE for size in wanted):
+        raise InvalidArgument(f"shape must be integers of 0 to {MAX_SIZE}", field=name)
     array = read()
-    if math.prod(wanted) != array.size:
-        raise InvalidArgument(
-            f"shape {list(wanted)} is of {math.prod(wanted)} elements, {array.size} given", field=name
-        )
+    if (count := math.prod(wanted)) != array.size:
+        raise InvalidArgument(f"shape {list(wanted)} is of {count} elements, {array.size} given", field=name)
     return array.reshape(wanted)
 
 
@@ -224,11 +227,14 @@ def of_numbers(name: str, kind: str, sizes: Iterable[Any], data: Any) -> Values:
 
     def read() -> NDArray[np.generic]:
         try:
-            return np.array(data, dtype)
+            plain = np.array(data)
+            exact = plain.size == 0 or plain.dtype.kind in ("iu" if dtype is np.uint8 else "iuf")
+            if not exact or (plain.size and dtype is np.uint8 and not 0 <= plain.min() <= plain.max() <= 255):
+                raise ValueError(kind)
+            return plain.astype(dtype)
         except (ValueError, TypeError, OverflowError):
-            raise InvalidArgument(
-                f"data must be numbers of {kind}, flat or in rows of equal length", field=name
-            ) from None
+            said = f"data must be numbers of {kind}, flat or in rows of equal length"
+            raise InvalidArgument(said, field=name) from None
 
     return shaped(name, sizes, read)
 

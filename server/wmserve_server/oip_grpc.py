@@ -88,7 +88,8 @@ def add(core: WorldModel, metrics: Metrics, server: grpc.aio.Server) -> None:
 
 def parameters(given: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters by name, whatever their type."""
-    return {name: getattr(value, value.WhichOneof("parameter_choice")) for name, value in given.items()}
+    kinds = {name: value.WhichOneof("parameter_choice") for name, value in given.items()}
+    return {name: getattr(given[name], kind) for name, kind in kinds.items() if kind is not None}
 
 
 def inputs(request: Any) -> dict[str, oip.Values]:
@@ -96,9 +97,11 @@ def inputs(request: Any) -> dict[str, oip.Values]:
     raw = request.raw_input_contents
     if raw and len(raw) != len(request.inputs):
         raise InvalidArgument("must be as many as there are inputs", field="raw_input_contents")
+    if len(request.inputs) > oip.MAX_INPUTS:
+        raise InvalidArgument(f"at most {oip.MAX_INPUTS} are taken", field="inputs")
     found: dict[str, oip.Values] = {}
     for index, tensor in enumerate(request.inputs):
-        name, kind, sizes = tensor.name[:64], tensor.datatype, list(tensor.shape)
+        name, kind, sizes = tensor.name[:64], tensor.datatype, tensor.shape
         if raw:
             found[name] = oip.of_bytes(name, kind, sizes, raw[index])
         else:

@@ -112,11 +112,12 @@ def head(scope: Scope) -> Headers:
     if known.get(b"content-encoding", b"identity") != b"identity":
         raise UnsupportedMedia("a compressed body is not taken")
     length = known.get(HEADER_LENGTH)
-    if length is not None and not length.isdigit():
+    if length is not None and not (length.isdigit() and len(length) <= MAX_DIGITS):
         raise InvalidArgument("must be a number of bytes", field="Inference-Header-Content-Length")
     return Headers(int(known.get(b"content-length", 0)), None if length is None else int(length))
 
 
+MAX_DIGITS = 12
 KNOWN = frozenset({b"content-length", b"content-encoding", HEADER_LENGTH})
 
 
@@ -147,6 +148,8 @@ def parameters(part: Mapping[str, Any]) -> Mapping[str, Any]:
 def inputs(asked: Mapping[str, Any], binary: memoryview) -> dict[str, oip.Values]:
     """Tensors by name; those of the binary part lie there one after the other."""
     found: dict[str, oip.Values] = {}
+    if len(asked["inputs"]) > oip.MAX_INPUTS:
+        raise InvalidArgument(f"at most {oip.MAX_INPUTS} are taken", field="inputs")
     for tensor in asked["inputs"]:
         if not isinstance(tensor, dict) or not isinstance(tensor.get("name"), str):
             raise InvalidArgument("each must be an object with a name", field="inputs")

@@ -127,8 +127,8 @@ def trace_iterations(progress: Progress, before: int) -> None:
     """Say when each iteration ran; the engine's clock is another, so the last is taken to have ended now."""
     shift = perf_counter() - (progress.ended_s[-1] if progress.ended_s else 0.0)
     began = 0.0
-    for number, ended in enumerate(progress.ended_s, before):
-        cost = progress.state.cost_per_iteration[number]
+    costs = progress.state.cost_per_iteration[before:]
+    for number, (cost, ended) in enumerate(zip(costs, progress.ended_s, strict=False), before):
         telemetry.past("iteration", shift + began, shift + ended, number=number, best_cost=cost)
         began = ended
 

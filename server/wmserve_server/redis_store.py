@@ -58,6 +58,8 @@ class SharedState:
             retry=Retry(NoBackoff(), 1, supported_errors=(NoConnection,)),
         )
         self.client = Redis.from_pool(pool)
+        # Of its own: that all others are busy is no sign that nobody is there.
+        self._pinging = Redis.from_url(url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
         self._metrics = metrics
         self._down = False
         self._look_now = asyncio.Event()
@@ -84,6 +86,7 @@ class SharedState:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._looking
         await self.client.aclose()
+        await self._pinging.aclose()
 
     async def ask(self, operation: str, command: Callable[[], Awaitable[T]]) -> T:
         """What a command answers; StateUnavailable where nobody answers, or the server refuses."""
@@ -97,15 +100,14 @@ class SharedState:
             self._metrics.state_failures.labels(operation).inc()
             log.warning("the state store failed: %s: %s", type(error).__name__, error)
             if isinstance(error, GONE):
-                self._set_down(True)
-                self._look_now.set()
+                self._look_now.set()  # it may be busy, or one value too large: what a ping says counts
             raise unavailable() from None
         self._metrics.state_seconds.labels(operation).observe(perf_counter() - started)
         return answer
 
     async def _look(self) -> None:
         try:
-            await self.client.ping()
+            await self._pinging.ping()
         except (RedisError, OSError) as error:
             if not self._down:
                 log.warning("the state store does not answer: %s: %s", type(error).__name__, error)

@@ -120,6 +120,8 @@ def limits(message: pb.ActionLimits) -> dict[str, Any]:
 
 def constraint(message: pb.Constraint) -> dict[str, Any]:
     """A constraint; a risk of 0 is the default's."""
+    if message.kind not in pb.ConstraintKind.values():
+        raise InvalidArgument("no such kind of constraint", field="constraints.kind")
     kind = pb.ConstraintKind.Name(message.kind).removeprefix("CONSTRAINT_KIND_").lower()
     bounds = {name: (interval.low, interval.high) for name, interval in message.readouts.items()}
     return present({"kind": kind, "readouts": bounds, "risk": message.risk or None})

@@ -1,6 +1,7 @@
 """Calls that are ready together travel together, and each gets its own answer."""
 
 import asyncio
+from contextvars import ContextVar
 
 import numpy as np
 import pytest
@@ -123,3 +124,23 @@ async def test_a_short_answer_is_an_error_of_its_callers() -> None:
         calls = (coalescer.call(sized(float(number))) for number in range(3))
         answers = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(answer) for answer in answers] == [IndexError] * 3
+
+
+async def test_a_batch_is_sent_in_its_own_callers_context() -> None:
+    """Not in that of whoever's answer made room for it: log lines and traces name the request."""
+    asked: ContextVar[int] = ContextVar("asked")
+    sent: list[int] = []
+
+    async def send(tensors: Tensors, _: object) -> Tensors:
+        sent.append(asked.get())
+        await asyncio.sleep(0)
+        return tensors
+
+    coalescer = Coalescer(send, max_batch=1, max_in_flight=1, on_batch=lambda *_: None)
+
+    async def caller(number: int) -> None:
+        asked.set(number)
+        await coalescer.call({"x": np.zeros(1, np.float32)})
+
+    await asyncio.gather(*(asyncio.create_task(caller(number)) for number in range(4)))
+    assert sent == [0, 1, 2, 3]

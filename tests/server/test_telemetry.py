@@ -18,7 +18,7 @@ from wmserve.v1 import world_model_pb2 as wm
 from wmserve.v1 import world_model_pb2_grpc as wm_grpc
 from wmserve_server import telemetry
 
-from tests.conftest import ROOT, running
+from tests.conftest import ROOT, Server, running
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 MINE = (("x-request-id", "robot-8"),)
@@ -168,3 +168,27 @@ def test_a_line_of_nobody_has_no_request(tmp_path: Path) -> None:
     line = json.loads(telemetry.JsonLines().format(record))
     assert "ValueError" in line["exception"]
     assert line["message"] == "failed"
+
+
+def test_what_callers_name_fits_into_metadata(server: Server) -> None:
+    """A field of theirs in an error: printable ASCII, and not too long; the status stays the error's."""
+    for name in ("é\n", "x" * 10_000):
+        goal = wm.Goal(readouts=wm.ReadoutTargets(values={name: float("nan")}))
+        with grpc.insecure_channel(server.grpc) as channel:
+            plan = wm_grpc.WorldModelServiceStub(channel).Plan  # type: ignore[no-untyped-call]
+            with pytest.raises(grpc.RpcError) as refused:
+                plan(wm.PlanRequest(world="two_room", context=wm.Context(latents_id="lat_" + "x" * 22), goal=goal))
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        metadata = dict(refused.value.trailing_metadata())
+        assert metadata["wmserve-field"].isascii()
+        assert len(metadata["wmserve-field"]) <= 256
+
+
+def test_an_unknown_kind_of_constraint_is_refused(server: Server) -> None:
+    """proto3's enums are open."""
+    constraint = wm.Constraint(readouts={"agent_x": wm.Interval(low=0, high=1)})
+    constraint.kind = 99  # type: ignore[assignment]
+    with grpc.insecure_channel(server.grpc) as channel:
+        plan = wm_grpc.WorldModelServiceStub(channel).Plan  # type: ignore[no-untyped-call]
+        with pytest.raises(grpc.RpcError, match="no such kind of constraint"):
+            plan(wm.PlanRequest(world="two_room", constraints=[constraint]))

@@ -129,8 +129,11 @@ class WmservePolicy(PreTrainedPolicy):  # type: ignore[misc]  # LeRobot ships no
             return ask(row.policy, observation(seen, None if states is None else states[index]))
 
         with ThreadPoolExecutor(MAX_CONCURRENT_PLANS) as pool:
-            actions = np.stack(list(pool.map(one, range(len(given)))))
-        return torch.from_numpy(actions).to(given.device)
+            actions = list(pool.map(one, range(len(given))))
+        if actions[0].ndim > 1:  # chunks: what is safe where a plan was refused is shorter than a plan
+            shortest = min(map(len, actions))
+            actions = [chunk[:shortest] for chunk in actions]
+        return torch.from_numpy(np.stack(actions)).to(given.device)
 
     def _goal_of(self, batch: Batch, index: int) -> NDArray[np.uint8]:
         key = self.config.goal_camera

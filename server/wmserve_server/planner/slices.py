@@ -103,7 +103,9 @@ def pack_progress(progress: Progress) -> Bytes:
 def unpack_progress(data: Bytes) -> Progress:
     """Read how far a search came."""
     scalars, arrays = unpack(data)
-    return Progress(read_state(scalars, arrays), scalars["cost_s"], scalars["search_s"], tuple(scalars["ended_s"]))
+    return Progress(
+        read_state(scalars, arrays), scalars["cost_s"], scalars["search_s"], tuple(scalars.get("ended_s", ()))
+    )
 
 
 def state_scalars(state: State) -> dict[str, Any]:
