@@ -155,7 +155,7 @@ def test_the_gateway_finds_the_chart_s_triton_and_both_answer_their_probes(relea
         for probe in ("startupProbe", "readinessProbe"):
             path = triton_container[probe]["httpGet"]["path"]
             wait_for(f"{path} is 200", 60, lambda path=path: own.status(path) == 200)
-        assert own.status("/metrics", "metrics-port") == 200
+        wait_for("metrics are told", 10, lambda: own.status("/metrics", "metrics-port") == 200)
         settings = {
             name.removeprefix("WMSERVE_").lower(): value
             for name, value in environment(gateway_container).items()
