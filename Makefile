@@ -20,9 +20,7 @@ serve: $(VENV)/.server $(TRITON)/.installed ## Serve the reference world: HTTP o
 
 test: $(VENV)/.dev $(TRITON)/.installed $(LEROBOT)/.installed ## Run all tests against a real Triton
 	@$(MAKE) --no-print-directory $(DEPLOY_TOOLS)/.installed || echo "tests of the chart are skipped"
-	@# What exports computes on one core each; what serves is timed by its clients, and wants the machine to itself.
-	$(BIN)/python -m pytest tests/export --numprocesses 2 --dist loadfile
-	$(BIN)/python -m pytest --ignore tests/export
+	$(BIN)/python -m pytest
 
 train: $(VENV)/.dev ## Make the reference world from nothing (data, training, goal metric)
 	$(BIN)/wmserve train --out build/two_room

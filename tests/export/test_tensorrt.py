@@ -74,13 +74,24 @@ class Traced:
     files: Mapping[Engine, Path]
 
 
-@pytest.fixture(scope="module", params=TINY)
-def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Traced:
+@pytest.fixture(scope="module")
+def worlds() -> dict[str, Traced]:
+    """Those that have been traced: tests come back to them in another order than pytest keeps fixtures for."""
+    return {}
+
+
+@pytest.fixture(params=TINY)
+def world(
+    request: pytest.FixtureRequest, worlds: dict[str, Traced], tmp_path_factory: pytest.TempPathFactory
+) -> Traced:
     """Each tiny world."""
-    folder = tmp_path_factory.mktemp("tiny")
-    family = TINY[request.param](folder)
-    wanted = engines(families.verbs(family), (HORIZON,) if family.config.action.axes else ())
-    return Traced(family, {engine: exported(family, engine, folder / engine.verb) for engine in wanted})
+    if request.param not in worlds:
+        folder = tmp_path_factory.mktemp("tiny")
+        family = TINY[request.param](folder)
+        wanted = engines(families.verbs(family), (HORIZON,) if family.config.action.axes else ())
+        files = {engine: exported(family, engine, folder / engine.verb) for engine in wanted}
+        worlds[request.param] = Traced(family, files)
+    return worlds[request.param]
 
 
 def exported(family: Encoder, engine: Engine, folder: Path) -> Path:
