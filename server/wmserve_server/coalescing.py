@@ -17,15 +17,14 @@ from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
-from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind
 
 from wmserve_server import telemetry
 from wmserve_server.errors import Unavailable
 
 Tensors = Mapping[str, NDArray[np.generic]]
-Send = Callable[[Tensors, Context | None], Awaitable[Tensors]]
-"""Sends tensors with a leading batch axis `[B, ...]`, for a trace, and returns tensors with the same."""
+Send = Callable[[Tensors], Awaitable[Tensors]]
+"""Sends tensors with a leading batch axis `[B, ...]` and returns tensors with the same."""
 OnBatch = Callable[[int, float], None]
 """Told of each batch that leaves: its calls, and the seconds that they have waited, together."""
 
@@ -42,8 +41,8 @@ class Call:
     """Turns that this work has had before, less the times that others were taken while it waited."""
     since: float
     """When it began to wait, on the clock of :func:`time.perf_counter`."""
-    trace: Context | None
     context: contextvars.Context
+    """Of its caller: which request, and where in which trace."""
     left_at: float | None = None
     beside: int = 1
     """Calls of the batch that it left with."""
@@ -74,7 +73,7 @@ class Coalescer:
     async def call(self, tensors: Tensors, turns: int = 0) -> Tensors:
         """Send one caller's tensors and return theirs of the answer; raises what ``send`` raises."""
         answer: asyncio.Future[Tensors] = asyncio.get_running_loop().create_future()
-        call = Call(tensors, answer, turns, time.perf_counter(), telemetry.here(), contextvars.copy_context())
+        call = Call(tensors, answer, turns, time.perf_counter(), contextvars.copy_context())
         self._waiting.append(call)
         # Not at once: who asks in the same turn of the loop, as a plan does for start and goal, travels along.
         asyncio.get_running_loop().call_soon(self._pump)
@@ -129,8 +128,7 @@ class Coalescer:
         self._on_batch(len(batch), sum(now - call.since for call in batch))
         names = batch[0].tensors
         try:
-            stacked = {name: np.stack([call.tensors[name] for call in batch]) for name in names}
-            answers = await self._send(stacked, batch[0].trace)
+            answers = await self._send({name: np.stack([call.tensors[name] for call in batch]) for name in names})
             rows = [{name: array[row] for name, array in answers.items()} for row in range(len(batch))]
         except BaseException as error:
             # Nobody may wait for ever: also not when this is cancelled because the gateway hangs up.

@@ -7,7 +7,7 @@ from wmserve.world import World
 
 from wmserve_server.backend import Floats, Start
 from wmserve_server.errors import DecisionNotFound
-from wmserve_server.records import Unreadable, made_by, pack, unpack
+from wmserve_server.records import Unreadable, origin, pack, unpack
 from wmserve_server.store import Store
 
 FIELD = "decision_id"
@@ -31,9 +31,8 @@ class Decisions:
     async def put(self, world: World, start: Start, actions: Floats) -> str:
         """Keep a decision and return its handle; StateUnavailable if that cannot be."""
         decision_id = f"dec_{secrets.token_urlsafe(16)}"
-        facts = {"world": world.name, "made_by": made_by(world)}
         arrays = {"latents": start.latents, "action_history": start.action_history, "actions": actions}
-        await self._store.put(decision_id, pack("decision", facts, arrays), self._lifetime_s)
+        await self._store.put(decision_id, pack("decision", origin(world), arrays), self._lifetime_s)
         return decision_id
 
     async def get(self, world: World, decision_id: str) -> Decision:
@@ -46,6 +45,6 @@ class Decisions:
             found = Decision(Start(arrays["latents"], arrays.get("action_history")), arrays["actions"])
         except (Unreadable, KeyError):
             raise DecisionNotFound("was kept by another version of the server; send `acted`", field=FIELD) from None
-        if facts != {"world": world.name, "made_by": made_by(world)}:
+        if facts != origin(world):
             raise DecisionNotFound(f"was not made by world {world.name} as it is served now", field=FIELD)
         return found

@@ -7,7 +7,7 @@ from wmserve.world import World
 
 from wmserve_server.backend import Floats
 from wmserve_server.errors import LatentsNotFound
-from wmserve_server.records import Unreadable, made_by, pack, unpack
+from wmserve_server.records import Unreadable, origin, pack, unpack
 from wmserve_server.store import Store
 
 
@@ -29,8 +29,9 @@ class LatentsStore:
     async def put(self, world: World, latents: Floats, ood: Floats | None = None) -> str:
         """Keep latents, and scores of their frames, and return their handle; StateUnavailable if that cannot be."""
         latents_id = f"lat_{secrets.token_urlsafe(16)}"
-        facts = {"world": world.name, "made_by": made_by(world)}
-        await self._store.put(latents_id, pack("latents", facts, {"latents": latents, "ood": ood}), self.lifetime_s)
+        await self._store.put(
+            latents_id, pack("latents", origin(world), {"latents": latents, "ood": ood}), self.lifetime_s
+        )
         return latents_id
 
     async def get(self, world: World, latents_id: str, field: str) -> Entry:
@@ -43,6 +44,6 @@ class LatentsStore:
             found = Entry(arrays["latents"], arrays.get("ood"))
         except (Unreadable, KeyError):
             raise LatentsNotFound("was kept by another version of the server; encode again", field=field) from None
-        if facts != {"world": world.name, "made_by": made_by(world)}:
+        if facts != origin(world):
             raise LatentsNotFound(f"was not made by world {world.name} as it is served now", field=field)
         return found

@@ -35,6 +35,7 @@ from wmserve_server import messages as m
 from wmserve_server import wire
 from wmserve_server.errors import DecisionNotFound, WmserveError
 from wmserve_server.metrics import Metrics
+from wmserve_server.problems import internal
 from wmserve_server.telemetry import CARRIED
 from wmserve_server.tools import TOOLS, Tool, calls, telling
 from wmserve_server.tools.answers import PlanAnswer
@@ -155,8 +156,7 @@ class McpEdge:
         except WmserveError as error:
             return failed(error)
         except Exception as error:
-            log.error("unforeseen error", exc_info=error)
-            return failed(WmserveError("the server's log has more"))
+            return failed(internal(error))
 
     async def _planned(
         self, context: Context, arguments: PlanArguments, found: m.PlanResponse

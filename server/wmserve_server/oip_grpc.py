@@ -9,13 +9,14 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc as pb_grpc
 
 from wmserve_server import oip
+from wmserve_server.asgi import MAX_JSON_NUMBERS
 from wmserve_server.errors import InvalidArgument, PayloadTooLarge, WmserveError
 from wmserve_server.grpc_calls import Context, abort, carried, unforeseen
 from wmserve_server.metrics import Metrics
 from wmserve_server.world_model import WorldModel
 
 TRANSPORT = "oip_grpc"
-MAX_NUMBERS = 160_000
+MAX_NUMBERS = MAX_JSON_NUMBERS
 """Elements that may lie in a request itself, where each costs as much as in JSON."""
 SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 CONTENTS = {"UINT8": "uint_contents", "FP32": "fp32_contents", "FP64": "fp64_contents", "BYTES": "bytes_contents"}

@@ -19,7 +19,7 @@ from wmserve_server import oip
 from wmserve_server.asgi import MAX_JSON_NUMBERS, Answer, carried, read_body, unless_disconnected
 from wmserve_server.errors import InvalidArgument, ModelNotFound, PayloadTooLarge, UnsupportedMedia, WmserveError
 from wmserve_server.metrics import Metrics
-from wmserve_server.problems import log
+from wmserve_server.problems import internal
 from wmserve_server.world_model import WorldModel
 
 PREFIX, JSON, BINARY, TRANSPORT = "/v2", "application/json", "application/octet-stream", "oip_http"
@@ -49,8 +49,7 @@ class OipEdge:
         except WmserveError as error:
             answer = failure(error)
         except Exception as error:
-            log.error("unforeseen error", exc_info=error)
-            answer = failure(WmserveError("the server's log has more"))
+            answer = failure(internal(error))
         await answer(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:

@@ -44,10 +44,15 @@ async def answered(work: Callable[[], Awaitable[ASGIApp]]) -> ASGIApp:
         return unforeseen(error)
 
 
-def unforeseen(error: Exception) -> Response:
-    """Log an error that is no caller's business, and answer that there was one."""
+def internal(error: Exception) -> WmserveError:
+    """Log an error that is no caller's business, and say that there was one."""
     log.error("unforeseen error", exc_info=error)
-    return problem(WmserveError("the server's log has more"))
+    return WmserveError("the server's log has more")
+
+
+def unforeseen(error: Exception) -> Response:
+    """The same as an answer."""
+    return problem(internal(error))
 
 
 def method_not_allowed(allowed: str) -> Response:

@@ -26,9 +26,10 @@ class Unreadable(Exception):
     """These bytes are no record of this kind, in this version of the format."""
 
 
-def made_by(world: World) -> str:
-    """What a world is made of, checkpoint and engines, as a digest: of two that differ neither reads the other's."""
-    return digest(world.digests.checkpoint, tuple(world.digests.engines.items()))
+def origin(world: World) -> dict[str, str]:
+    """A world, and what it is made of, checkpoint and engines: of two that differ neither reads the other's."""
+    made_by = digest(world.digests.checkpoint, tuple(world.digests.engines.items()))
+    return {"world": world.name, "made_by": made_by}
 
 
 @lru_cache(maxsize=64)

@@ -29,13 +29,10 @@ from importlib.metadata import version
 from typing import Any
 
 from opentelemetry import trace
-from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from wmserve_server.errors import WmserveError
-
-log = logging.getLogger(__name__)
 
 REQUEST_ID = "x-request-id"
 CARRIED = frozenset({REQUEST_ID, "traceparent", "tracestate"})
@@ -44,7 +41,6 @@ ACCEPTED_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 """Ids of callers that are taken over; others get one of ours."""
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 PROPAGATOR = TraceContextTextMapPropagator()
-Attributes = Mapping[str, str | int | float | bool]
 
 
 @dataclass
@@ -138,17 +134,12 @@ def past(name: str, began_s: float, ended_s: float, kind: SpanKind = SpanKind.IN
     _tracer.start_span(name, kind=kind, attributes=attributes, start_time=began_ns).end(ended_ns)
 
 
-def here() -> Context | None:
-    """Which part of which trace this is; None where there are none."""
-    return None if _tracer is None else trace.set_span_in_context(trace.get_current_span())
-
-
-def carrier(context: Context | None) -> tuple[tuple[str, str], ...]:
-    """What carries a trace to another process, as gRPC's metadata."""
-    if context is None:
+def carrier() -> tuple[tuple[str, str], ...]:
+    """What carries the trace from here to another process, as gRPC's metadata."""
+    if _tracer is None:
         return ()
     carried: dict[str, str] = {}
-    PROPAGATOR.inject(carried, context)
+    PROPAGATOR.inject(carried)
     return tuple(carried.items())
 
 

@@ -17,7 +17,6 @@ from typing import Any
 import grpc
 import numpy as np
 from numpy.typing import NDArray
-from opentelemetry.context import Context
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 from wmserve.world import World
@@ -149,11 +148,11 @@ class TritonBackend:
             sizes, waits = self._metrics.batch_size.labels(engine), self._metrics.queue_seconds.labels(verb)
             max_batch = 1 if served is None else min(served.max_batch[verb], MAX_BATCH[verb])
 
-            async def send(tensors: Tensors, trace: Context | None) -> Tensors:
+            async def send(tensors: Tensors) -> Tensors:
                 # Of the world as it is served now, which whoever asks may not know yet.
                 now = self._discovery.served.get(world.name)
                 wanted = outputs(world if now is None else now.world, verb, with_latents)
-                return await self._infer(engine, wanted, tensors, trace)
+                return await self._infer(engine, wanted, tensors)
 
             def observe(calls: int, waited_s: float) -> None:
                 sizes.observe(calls)
@@ -163,10 +162,10 @@ class TritonBackend:
             self._coalescers[engine, with_latents] = Coalescer(send, max_batch, in_flight, observe, engine)
         return self._coalescers[engine, with_latents]
 
-    async def _infer(self, engine: str, wanted: set[str], tensors: Tensors, trace: Context | None) -> Tensors:
+    async def _infer(self, engine: str, wanted: set[str], tensors: Tensors) -> Tensors:
         try:
             answer = await self._inference.infer(
-                engine, tensors, sorted(wanted), self._engine_timeout_s, telemetry.carrier(trace)
+                engine, tensors, sorted(wanted), self._engine_timeout_s, telemetry.carrier()
             )
         except grpc.aio.AioRpcError as error:
             raise self._translate(engine, error) from None

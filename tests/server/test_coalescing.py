@@ -14,7 +14,7 @@ class Engine:
     def __init__(self) -> None:
         self.batches: list[int] = []
 
-    async def send(self, tensors: Tensors, _: object) -> Tensors:
+    async def send(self, tensors: Tensors) -> Tensors:
         self.batches.append(len(tensors["x"]))
         await asyncio.sleep(0.01)
         if (tensors["x"] == -1).any():
@@ -84,7 +84,7 @@ def one_by_one() -> tuple[Coalescer, list[float]]:
     """A coalescer that sends one call at a time, and the calls' values in the order in which they were sent."""
     served: list[float] = []
 
-    async def send(tensors: Tensors, _: object) -> Tensors:
+    async def send(tensors: Tensors) -> Tensors:
         await asyncio.sleep(0)
         served.extend(tensors["x"][:, 0])
         return tensors
@@ -116,7 +116,7 @@ async def test_nobody_waits_for_ever() -> None:
 async def test_a_short_answer_is_an_error_of_its_callers() -> None:
     """An engine that answers too few rows leaves nobody waiting."""
 
-    async def send(tensors: Tensors, _: object) -> Tensors:
+    async def send(tensors: Tensors) -> Tensors:
         return {"y": tensors["x"][:1]}
 
     coalescer = Coalescer(send, max_batch=8, max_in_flight=1, on_batch=lambda *_: None)
@@ -131,7 +131,7 @@ async def test_a_batch_is_sent_in_its_own_callers_context() -> None:
     asked: ContextVar[int] = ContextVar("asked")
     sent: list[int] = []
 
-    async def send(tensors: Tensors, _: object) -> Tensors:
+    async def send(tensors: Tensors) -> Tensors:
         sent.append(asked.get())
         await asyncio.sleep(0)
         return tensors
