@@ -15,6 +15,7 @@ from wmserve_export.__main__ import checkpoint, main
 from wmserve_export.contract import ExportOptions
 from wmserve_export.engines import Engine, output_axes
 from wmserve_export.examples import values_like
+from wmserve_export.families import Encoder
 from wmserve_export.onnx_graphs import graph
 from wmserve_export.runtime import Runner
 from wmserve_export.scoring import total
@@ -72,6 +73,13 @@ def written(case: Case, folder: Path) -> tuple[Path, Path]:
     return case.write(folder / "checkpoint"), facts
 
 
+def loaded(case: Case, folder: Path) -> Encoder:
+    """The modules that its engines are made of."""
+    source, facts = written(case, folder)
+    with checkpoint(source, case.family, facts) as adopted:
+        return families.load(adopted)
+
+
 def name_of(case: Case) -> str:
     """Of a case's world."""
     return case.family.replace("-", "_")
@@ -84,9 +92,7 @@ def errors(case: Case, exported: Exported) -> Mapping[str, float]:
 
 def module_errors(case: Case, folder: Path) -> Mapping[str, float]:
     """The same of the torch modules that engines are made of, which takes a moment."""
-    source, facts = written(case, folder)
-    with checkpoint(source, case.family, facts) as adopted:
-        family = families.load(adopted)
+    family = loaded(case, folder)
     digests = Digests(checkpoint="sha256:" + "0" * 64, engines={})
     world = contract.build(family, ExportOptions(horizons=(HORIZON,)), digests, Target())
 

@@ -1,7 +1,6 @@
 """The gRPC edge: proto in, core, proto out; with health and reflection."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -20,8 +19,6 @@ from wmserve_server.grpc_calls import Context, abort, carried, unforeseen
 from wmserve_server.metrics import Metrics
 from wmserve_server.telemetry import REQUEST_ID, request_id
 from wmserve_server.world_model import WorldModel
-
-log = logging.getLogger(__name__)
 
 SERVICE = pb.DESCRIPTOR.services_by_name["WorldModelService"].full_name
 TRANSPORT = "grpc"

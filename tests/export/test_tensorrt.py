@@ -3,9 +3,9 @@
 The same code builds for full TensorRT, whose libraries cannot be had everywhere: its parser reads the same operators.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import onnx
@@ -15,7 +15,7 @@ from torch import nn
 from wmserve import gpus
 from wmserve.world import Dtype, Target
 from wmserve_export import contract, external_data, families, gates, tensorrt
-from wmserve_export.__main__ import checkpoint, main
+from wmserve_export.__main__ import main
 from wmserve_export.contract import ExportOptions
 from wmserve_export.engines import Engine, engines
 from wmserve_export.examples import NO_EXAMPLES
@@ -27,7 +27,8 @@ from wmserve_export.tensorrt import builder, half, library, profiles
 from wmserve_export.tensorrt.builder import BuildError, BuildOptions
 
 from loadtest import lewm_checkpoint
-from loadtest.families.cases import CASES, Case
+from loadtest.families.cases import CASES
+from loadtest.families.parity import loaded
 from loadtest.trusting import tiny
 from tests.conftest import ROOT
 from tests.export import linear_world, other_worlds
@@ -41,19 +42,6 @@ def of_checkpoint(save: Callable[[Path], Path]) -> Callable[[Path], Encoder]:
     return lambda folder: families.load(save(folder / "checkpoint"))
 
 
-def of_case(case: Case) -> Callable[[Path], Encoder]:
-    """A world by way of what its authors publish."""
-
-    def make(folder: Path) -> Encoder:
-        (folder / "published").mkdir()
-        facts = {"name": "published", "description": "Random weights.", **case.facts}
-        (folder / "world.json").write_text(json.dumps(facts))
-        with checkpoint(case.write(folder / "published"), case.family, folder / "world.json") as adopted:
-            return families.load(adopted)
-
-    return make
-
-
 TINY: Mapping[str, Callable[[Path], Encoder]] = {
     "linear": of_checkpoint(linear_world.save),
     "conv_jepa": lambda _: families.load(ROOT / "export/wmserve_export/reference/two_room"),
@@ -61,7 +49,9 @@ TINY: Mapping[str, Callable[[Path], Encoder]] = {
     "tiny_jepa": of_checkpoint(tiny.checkpoint),
     "feels and sees": lambda _: other_worlds.Robot(other_worlds.CONFIGS["robot"]).eval(),
     "feels alone": lambda _: other_worlds.Blind(other_worlds.CONFIGS["blind"]).eval(),
-    **{case.family: of_case(case) for case in CASES if case.family not in ("lewm", "pldm")},  # one network: above
+    **{
+        case.family: partial(loaded, case) for case in CASES if case.family not in ("lewm", "pldm")
+    },  # one network: above
 }
 """Worlds as small as they get; those of `loadtest.families.cases`, and a line for each other."""
 
