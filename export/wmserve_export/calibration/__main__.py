@@ -5,6 +5,7 @@ import math
 import sys
 from pathlib import Path
 
+from wmserve import trajectories as files_of
 from wmserve.world import Calibration, World
 
 from wmserve_export import repository
@@ -66,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="wmserve calibrate",
         description="Measure how far a world's predictions err, on trajectories that its training knew nothing of.",
-        epilog=f"Trajectories: {' '.join((trajectories.__doc__ or '').split())}",
+        epilog=f"Trajectories: {' '.join((files_of.__doc__ or '').split())}",
     )
     add = parser.add_argument
     add("world", help="name of a world in the repository")

@@ -1,47 +1,27 @@
 """What a world is calibrated on: trajectories that were logged, each independent of the others.
 
-A folder of ``*.npz`` files, one a trajectory, without pickles:
-
-    observations  `[L, h, w, 3]` uint8, a frame at each model step, as the world's camera sees it
-    actions       `[(L - 1) x action_block, A]` float32, environment units
-    readouts      `[L, R]` float32, what the world's readouts should have said; in all of them or in none
-
-A plan that a search proposed and the environment executed is such a file, too: its actions are the plan's, and it has
-
-    goal          `[h, w, 3]` uint8, what the plan was to reach
+Their files are those of `wmserve.trajectories`; here they are held against the world that they are to calibrate.
 """
 
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from wmserve import trajectories
+from wmserve.trajectories import Floats, TrajectoryError, files
 from wmserve.world import World
 
-Floats = NDArray[np.float32]
-UNREADABLE = (KeyError, ValueError, TypeError, AttributeError, OSError, EOFError, zipfile.BadZipFile, zlib.error)
-"""What numpy raises for files that are none, cut off, or of something else."""
+__all__ = ["CalibrationError", "Floats", "Plans", "Trajectory", "files", "read", "read_one"]
 
-
-class CalibrationError(ValueError):
-    """Trajectories that a world cannot be calibrated on; the message says what to do."""
+CalibrationError = TrajectoryError
+"""Trajectories that a world cannot be calibrated on; the message says what to do."""
 
 
 @dataclass(frozen=True)
-class Trajectory:
-    """Frames `[L, h, w, 3]` uint8, actions `[(L - 1) x action_block, A]`, true readouts `[L, R]` if they are known.
-
-    If it was planned, the goal `[h, w, 3]` uint8.
-    """
-
-    observations: NDArray[np.uint8]
-    actions: Floats
-    readouts: Floats | None = None
-    goal: NDArray[np.uint8] | None = None
+class Trajectory(trajectories.Trajectory):
+    """A trajectory that can be held against a world; if it was planned, it has the goal."""
 
     def check(self, world: World, name: str) -> None:
         """CalibrationError unless it fits the world and is as long as its longest rollout, a plan as its planner's."""
@@ -64,14 +44,6 @@ class Trajectory:
             raise CalibrationError(f"{name}: readouts must be [{length}, {len(world.readouts)}], finite")
 
 
-def files(folder: Path) -> list[Path]:
-    """The trajectories of a folder, by name; CalibrationError if there are none."""
-    found = sorted(folder.glob("*.npz"))
-    if not found:
-        raise CalibrationError(f"there are no .npz files in {folder}; one trajectory each, see {__name__}")
-    return found
-
-
 def read(found: list[Path], world: World) -> Iterator[Trajectory]:
     """Read files one after the other; CalibrationError names the one that does not fit."""
     for file in found:
@@ -80,13 +52,7 @@ def read(found: list[Path], world: World) -> Iterator[Trajectory]:
 
 def read_one(file: Path, world: World, planned: bool) -> Trajectory:
     """Read a trajectory, or a plan; CalibrationError names it where it does not fit."""
-    try:
-        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            readouts = arrays["readouts"].astype(np.float32) if "readouts" in arrays else None
-            goal = arrays["goal"] if planned else None
-            trajectory = Trajectory(arrays["observations"], arrays["actions"].astype(np.float32), readouts, goal)
-    except UNREADABLE as error:
-        raise CalibrationError(f"{file.name} cannot be read: {error}") from None
+    trajectory = Trajectory(**vars(trajectories.read(file, planned)))
     trajectory.check(world, file.name)
     return trajectory
 
