@@ -92,7 +92,7 @@ $(VENV)/.server: $(BIN)/python pyproject.toml constraints.txt
 # needed of them is the extra `reference`.
 $(VENV)/.dev: $(VENV)/.server
 	@echo "installing exporter, environments and checks (some minutes)"
-	@$(PIP) --editable '.[server,cluster,export,reference,dev]'
+	@$(PIP) --editable '.[server,cluster,export,data,reference,dev]'
 	@$(PIP) --no-deps torchvision stable-worldmodel
 	@$(PIP) --editable '.[tensorrt-rtx]' || echo "TensorRT-RTX cannot be installed here; what needs it is skipped"
 	@touch $@

@@ -27,7 +27,13 @@ from wmserve_client.results import World
 from wmserve_client.show import show_encoded, show_plan, show_rollout, show_world, show_worlds, to_json
 
 COMMANDS = "wmserve.commands"
-EXTRAS = {"serve": "server", "tools": "server", "export": "export", "train": "export,reference"}
+EXTRAS = {
+    "serve": "server",
+    "tools": "server",
+    "export": "export",
+    "train": "export,reference",
+    "trajectories": "export,data",
+}
 COUNTS = ("horizon", "candidate_count", "iterations", "elite_count", "hold_steps", "seed")
 
 
