@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import sys
+import warnings
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -74,18 +75,22 @@ def collected(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("collected")
     for name, kind in (("data.lance", "lance"), ("data.h5", "hdf5")):
-        world = swm.World("swm/TwoRoom-v1", num_envs=2, image_shape=(16, 16), max_episode_steps=9)
-        world.set_policy(swm.policy.RandomPolicy(seed=0))
-        world.collect(folder / name, episodes=4, seed=0, format=kind, progress=False)
-        world.close()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what its environment says to Gymnasium is its own business
+            world = swm.World("swm/TwoRoom-v1", num_envs=2, image_shape=(16, 16), max_episode_steps=9)
+            world.set_policy(swm.policy.RandomPolicy(seed=0))
+            world.collect(folder / name, episodes=4, seed=0, format=kind, progress=False)
+            world.close()
     return folder
 
 
 @pytest.mark.parametrize("name", ["data.lance", "data.h5"])
-def test_what_stable_worldmodel_records(collected: Path, name: str) -> None:
+def test_what_stable_worldmodel_records(collected: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Frames and numbers are those that its own reader has; its action leads on from its row's frame."""
     from stable_worldmodel.data import HDF5Dataset, LanceDataset
 
+    # Its reader would change how this process starts others.
+    monkeypatch.setattr("stable_worldmodel.data.formats.lance._SPAWN_FORCED", True)
     source = opened(collected / name)
     assert source.kind == {"data.lance": "lance", "data.h5": "stable-worldmodel"}[name]
     peer: Any = (LanceDataset if name == "data.lance" else HDF5Dataset)(path=collected / name)

@@ -76,6 +76,12 @@ def parser() -> argparse.ArgumentParser:
         help="a named quantity for each frame; those of the contract are calibrated, others are for `wmserve fit`",
     )
     which.add_argument(
+        "--states",
+        nargs="+",
+        metavar="KEY",
+        help="what the environment can be set to at each frame, for `wmserve execute` (default: it cannot be set)",
+    )
+    which.add_argument(
         "--resize", type=size, metavar="WxH", help="reduce frames as callers will (default: as they are)"
     )
     pace = parser.add_argument_group("how rows are environment steps")

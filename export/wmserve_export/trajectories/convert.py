@@ -15,7 +15,7 @@ from wmserve.world import World
 from wmserve_export.export import one_thread
 from wmserve_export.trajectories import alignment, report, selecting, writing
 from wmserve_export.trajectories.alignment import Alignment
-from wmserve_export.trajectories.bounds import DataError
+from wmserve_export.trajectories.bounds import MAX_ROWS, DataError
 from wmserve_export.trajectories.counting import UNREADABLE, Tally
 from wmserve_export.trajectories.options import Options, choose, part, readouts_of
 from wmserve_export.trajectories.report import Horizon, LeftOut, Report
@@ -239,6 +239,8 @@ class Conversion:
                 Horizon(horizon, sum(length >= world.context_length + horizon for length in tally.lengths))
                 for horizon in range(1, world.horizon_limit + 1)
             ),
+            median_short=tally.median(0, self._needed),
+            median_long=tally.median(self._needed, MAX_ROWS),
             short_unlike_long=unlike(tally.short, tally.long),
             frames=tally.frames,
             still=tally.still,

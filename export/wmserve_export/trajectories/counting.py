@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from wmserve_export.trajectories.bounds import DataError
 from wmserve_export.trajectories.statistics import Gathering
 
@@ -27,6 +29,11 @@ class Tally:
     outside: int = 0
     names: list[str] = field(default_factory=list)
     reasons: dict[str, list[str]] = field(default_factory=dict)
+
+    def median(self, least: int, under: int) -> float:
+        """Model steps of the episodes with so many frames; 0 where there are none."""
+        steps = [length - 1 for length in self.lengths if least <= length < under and length]
+        return float(np.median(steps)) if steps else 0.0
 
     def fail(self, name: str, error: Exception) -> None:
         """Count an episode that cannot be read; DataError where none can."""

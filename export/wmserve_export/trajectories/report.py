@@ -64,6 +64,10 @@ class Report:
     frames_needed: int
     """Frames a model step apart that the world's longest rollout takes."""
     horizons: tuple[Horizon, ...]
+    median_short: float
+    """Model steps of the episodes that are too short; 0 where there are none."""
+    median_long: float
+    """Of the others."""
     short_unlike_long: float
     """Largest difference of the mean actions of episodes that are too short from the others', standard deviations."""
     frames: int
@@ -110,8 +114,10 @@ def short_words(report: Report, world: World) -> str:
         f"{short} of {count} episodes ({short / count:.1%}) are shorter than {horizon} model steps and their context "
         f"({report.frames_needed} frames a model step apart): what is measured holds for the longer ones"
     )
-    if report.short_unlike_long > 0:
-        words += f" (mean actions differ by up to {report.short_unlike_long:.2f} standard deviations)"
+    words += (
+        f" (median {report.median_short:g} model steps of those left out, {report.median_long:g} of the others; their "
+        f"mean actions differ by up to {report.short_unlike_long:.2f} standard deviations)"
+    )
     planner = world.planner.horizon if world.planner is not None else 0
     kept = {one.horizon: one.episodes for one in report.horizons if one.horizon < horizon}
     enough = max((one for one, number in kept.items() if number >= ENOUGH * count), default=min(kept, default=0))

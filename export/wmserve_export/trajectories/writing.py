@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from wmserve.trajectories import UNREADABLE
 
-from wmserve_export.calibration.trajectories import UNREADABLE
 from wmserve_export.trajectories.source import Floats
 
 SOURCE = "source"
