@@ -129,22 +129,33 @@ class Progress:
         self._bar.close()
 
 
-def play(protocol: Protocol, problems: Problems, policy: object, label: str) -> NDArray[np.bool_]:
-    """Successes `[M]` of a policy, by the peer's own evaluation."""
-    count = len(problems.starts)
-    world = World("swm/TwoRoom-v1", count, image_shape=IMAGE_SHAPE, max_episode_steps=MAX_EPISODE_STEPS)
+def arena(problems: Problems) -> World:
+    """A pool with an environment for each problem, its door in its place."""
+    world = World("swm/TwoRoom-v1", len(problems.starts), image_shape=IMAGE_SHAPE, max_episode_steps=MAX_EPISODE_STEPS)
     for env, door in zip(world.envs.envs, problems.doors, strict=True):
         set_door(env.unwrapped, int(door))
-    progress = Progress(policy, f"{protocol.name}: {label}", protocol.budget)
-    world.set_policy(progress)
+    return world
+
+
+def evaluate(world: World, problems: Problems, budget: int) -> NDArray[np.bool_]:
+    """Successes `[M]` of the policy that the pool has been given, by the peer's own evaluation."""
+    count = len(problems.starts)
     result = world.evaluate(
         dataset=Start(problems),
         episodes_idx=list(range(count)),
         start_steps=[0] * count,
         goal_offset=GOAL_OFFSET,
-        eval_budget=protocol.budget,
+        eval_budget=budget,
         callables=CALLABLES,
     )
+    return np.asarray(result["episode_successes"], bool)
+
+
+def play(protocol: Protocol, problems: Problems, policy: object, label: str) -> NDArray[np.bool_]:
+    """Successes `[M]` of a policy in a pool of its own, with a progress bar."""
+    world, progress = arena(problems), Progress(policy, f"{protocol.name}: {label}", protocol.budget)
+    world.set_policy(progress)
+    successes = evaluate(world, problems, protocol.budget)
     progress.close()
     world.close()
-    return np.asarray(result["episode_successes"], bool)
+    return successes

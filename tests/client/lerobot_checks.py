@@ -66,7 +66,7 @@ def test_actions_are_those_of_a_plan_and_come_one_by_one(adapter: Any, address: 
     acting.reset()
     actions = [acting.select_action(asked) for _ in range(6)]
     assert all(action.shape == (2, 2) for action in actions)
-    plans = [row.policy.last_plan for row in acting._rows]
+    plans = [row.last_plan for row in acting._rows]
     assert plans[0] is not plans[1]
     np.testing.assert_array_equal(actions[5][0].numpy(), plans[0].actions[0])
 
@@ -98,11 +98,54 @@ def test_rows_with_and_without_reset(adapter: Any, address: str) -> None:
     """Another goal begins another episode in its row alone."""
     acting, asked = policy(adapter, address), batch(2)
     acting.select_action(asked)
-    before = [row.policy.last_plan for row in acting._rows]
+    before = [row.last_plan for row in acting._rows]
     other = asked["observation.images.goal"].clone()
     other[1] = asked["observation.image"][1]
     acting.select_action(asked | {"observation.images.goal": other})
-    after = [row.policy.last_plan for row in acting._rows]
+    after = [row.last_plan for row in acting._rows]
     assert after[0] is before[0]
     assert after[1] is not before[1]
     assert isinstance(after[1], wm.Plan)
+
+
+def test_a_batch_of_another_size_and_rows_that_were_reset(adapter: Any, address: str) -> None:
+    """Rows of another pool, or of another episode, do not go on with what was planned for the last."""
+    acting = policy(adapter, address, safe_action=[0.0, 0.0])
+
+    def planned(count: int) -> list[bool]:
+        before = [row.last_plan for row in acting._rows] + [None] * count
+        acting.select_action(batch(count))
+        return [row.last_plan is not last for row, last in zip(acting._rows, before, strict=False)]
+
+    assert planned(2) == [True, True]
+    assert planned(2) == [False, False]
+    acting.reset(rows=[1])
+    assert planned(2) == [False, True]
+    assert planned(1) == [True]
+    assert planned(2) == [True, True]
+    acting.reset()
+    assert planned(2) == [True, True]
+
+
+def test_a_chunk_replaces_what_select_action_had_left(adapter: Any, address: str) -> None:
+    """Both ways of asking may be mixed: neither goes on with an older plan of the other."""
+    acting = policy(adapter, address, safe_action=[0.0, 0.0])
+    acting.select_action(batch(1))
+    acting.predict_action_chunk(batch(1))
+    (row,) = acting._rows
+    chunk = row.last_plan
+    acting.select_action(batch(1))
+    assert row.last_plan is not chunk
+
+
+def test_a_row_that_fails_takes_no_action_from_the_others(adapter: Any, address: str) -> None:
+    """A refused plan raises; after that the other row goes on where it was."""
+    acting, asked = policy(adapter, address), batch(2)
+    acting.select_action(asked)
+    other = acting._rows[1].last_plan
+    acting.reset(rows=[0])
+    strange = asked["observation.image"].clone()
+    strange[0] = 0.5
+    with pytest.raises(PlanRefusedError, match="observation"):
+        acting.select_action(asked | {"observation.image": strange})
+    np.testing.assert_array_equal(acting.select_action(asked)[1].numpy(), other.actions[1])

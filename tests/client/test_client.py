@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import dataclasses
 from collections.abc import AsyncIterator, Iterator
 
 import numpy as np
@@ -155,3 +156,60 @@ def test_planning_policy_closes_the_loop(client: wm.Client) -> None:
         plans.append(policy.last_plan)
     assert plans[0] is plans[executed - 1]
     assert plans[0] is not plans[executed]
+
+
+def test_a_policy_goes_for_another_goal_at_once(client: wm.Client) -> None:
+    """`aim`: the same goal changes nothing, another drops what was planned for the last, also in the same array."""
+    policy, goal = wm.PlanningPolicy(client, WORLD, planner=QUICK, safe_action=(0, 0)), pixels(GOAL).copy()
+    plans = []
+    for _ in range(2):
+        policy.aim(goal)
+        policy.act(pixels(START))
+        plans.append(policy.last_plan)
+    assert plans[0] is plans[1]
+    goal[:] = pixels(START)
+    policy.aim(goal)
+    policy.act(pixels(START))
+    assert policy.last_plan is not plans[1]
+    policy.aim({"agent_x": 60.0})
+    policy.act(pixels(START))
+    last = policy.last_plan
+    policy.aim({"agent_x": 60.0})
+    policy.act(pixels(START))
+    assert policy.last_plan is last
+
+
+def test_a_chunk_replaces_what_was_still_to_be_done(client: wm.Client) -> None:
+    """After `chunk`, `act` does not go on with an older plan, and the next search starts where the caller stopped."""
+    policy = wm.PlanningPolicy(client, WORLD, planner=QUICK, safe_action=(0, 0), receding_horizon=2)
+    policy.reset(pixels(GOAL))
+    policy.act(pixels(START))
+    assert len(policy.chunk(pixels(START))) == 10
+    newest = policy.last_plan
+    policy.executed(5)
+    policy.act(pixels(START))
+    assert policy.last_plan is not newest
+    by_hand = dataclasses.replace(QUICK, warm_start=newest.actions[5:])
+    np.testing.assert_array_equal(
+        policy.last_plan.actions, client.plan(WORLD, pixels(START), newest.goal_latents_id, planner=by_hand).actions
+    )
+
+
+def test_a_policy_outlives_its_goals_handle(client: wm.Client) -> None:
+    """A server that was started again, or needed the room, knows the handle no longer: the goal itself is sent."""
+    policy = wm.PlanningPolicy(client, WORLD, planner=QUICK, safe_action=(0, 0))
+    policy.reset(pixels(GOAL))
+    policy.chunk(pixels(START))
+    policy._goal_id = "lat_" + "0" * 22
+    assert len(policy.chunk(pixels(START))) == 5
+    assert policy.last_plan.status == "ok"
+
+
+def test_limits_on_rates_hold_from_one_plan_to_the_next(client: wm.Client) -> None:
+    """The first action of a plan changes no faster from the last one executed; an episode begins without."""
+    limits = wm.ActionLimits(max_rate=(0.05, 0.05))
+    policy = wm.PlanningPolicy(client, WORLD, planner=QUICK, limits=limits, safe_action=(0, 0))
+    for goal in (GOAL, START):
+        policy.reset(pixels(goal))
+        actions = np.stack([policy.act(pixels(START)) for _ in range(15)])
+        assert np.abs(np.diff(actions, axis=0)).max() <= 0.05 + 1e-6

@@ -8,8 +8,11 @@ import pytest
 import wmserve_client as wm
 from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from wmserve_client.gymnasium import Agent, DreamEnv, Readings
+from wmserve_client.gymnasium_vector import VectorAgent
 
+from clients.python.examples.two_room import TwoRoom
 from tests.conftest import ROOT, Server
 
 WORLD = "two_room"
@@ -81,6 +84,62 @@ def test_an_environment_that_does_not_fit_is_named(client: wm.Client) -> None:
     narrow.reset(GOAL)
     with pytest.raises(ValueError, match="the plan says"):
         narrow.act(np.zeros((64, 64, 3), np.uint8))
+
+
+def test_a_vector_environment_is_not_one_episode(client: wm.Client) -> None:
+    """An agent of one episode does not take it, even of one environment."""
+    envs = SyncVectorEnv([lambda: TwoRoom(1)])
+    with pytest.raises(ValueError, match="VectorAgent"):
+        Agent(wm.PlanningPolicy(client, WORLD), envs)
+    envs.close()
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP])
+def test_environments_of_a_pool_end_one_at_a_time(client: wm.Client, mode: AutoresetMode) -> None:
+    """A plan is not executed in the next episode, and none is made of the last frame of one."""
+    envs = SyncVectorEnv([lambda: TwoRoom(7), lambda: TwoRoom(3)], autoreset_mode=mode)
+    agent = VectorAgent(
+        lambda: wm.PlanningPolicy(client, WORLD, safe_action=(0, 0)), envs, goal=lambda seen: seen["goal"]
+    )
+    observations, _ = envs.reset(seed=[3, 4])
+    ended, plans = None, []
+    for _ in range(9):
+        actions = agent.act(observations, ended)
+        plans.append([policy.last_plan for policy in agent._policies])
+        observations, _, terminated, truncated, _ = envs.step(actions)
+        ended = terminated | truncated
+    envs.close()
+    made = [[step for step in range(1, 9) if plans[step][one] is not plans[step - 1][one]] for one in range(2)]
+    assert made == ([[5, 7], [3, 6]] if mode is AutoresetMode.SAME_STEP else [[5, 8], [4, 8]])
+
+
+def test_a_pool_that_does_not_fit_is_named(client: wm.Client) -> None:
+    """Other actions, and a pool that does not say how it resets."""
+
+    def make() -> wm.PlanningPolicy:
+        return wm.PlanningPolicy(client, WORLD)
+
+    envs = SyncVectorEnv([lambda: TwoRoom(1)])
+    envs.single_action_space = spaces.Discrete(4)
+    with pytest.raises(ValueError, match=r"these take Discrete\(4\)"):
+        VectorAgent(make, envs, goal=lambda _: GOAL)
+    envs.metadata = {}
+    with pytest.raises(ValueError, match="autoreset_mode"):
+        VectorAgent(make, envs, goal=lambda _: GOAL)
+    envs.close()
+
+
+def test_a_step_that_failed_was_not_taken(client: wm.Client) -> None:
+    """An action that the server does not take, or a start that it cannot read, leaves nothing behind."""
+    env = dream(client)
+    env.reset(seed=1)
+    with pytest.raises(wm.InvalidRequest):
+        env.step(np.full_like(right(env), np.nan))
+    assert env.step(right(env))[4]["steps"] == 1
+    with pytest.raises(wm.InvalidRequest):
+        env.reset(options={"start": b"no picture"})
+    with pytest.raises(gymnasium.error.ResetNeeded):
+        env.step(right(env))
 
 
 def test_the_dream_is_an_environment(client: wm.Client) -> None:

@@ -15,6 +15,7 @@ LEROBOT = ROOT / ".lerobot"
 def test_lerobots_loops_drive_a_server(server: Server) -> None:
     """Its `eval_policy`, goals, chunks, refusals and rows: tests/client/lerobot_checks.py."""
     command = [sys.executable, "-m", "pytest", "tests/client/lerobot_checks.py"]
-    environment = {**os.environ, "PYTHONPATH": str(LEROBOT), "WMSERVE_GRPC": server.grpc}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    path = os.pathsep.join([str(LEROBOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": path, "WMSERVE_GRPC": server.grpc}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout

@@ -51,6 +51,21 @@ def test_a_loop_gets_from_room_to_room_and_learns_at_each_step(client: wm.Client
     assert not outcomes[-1].changed
 
 
+def test_a_loop_goes_on_with_another_episode(client: wm.Client) -> None:
+    """Where the robot was put somewhere else, that is not what came of the last plan, and no surprise."""
+    with client.control(WORLD, picture(GOAL, DOOR), planner=SEEDED, session="episodes") as loop:
+        first = loop.step(picture(START, DOOR)).plan
+        loop.begin(picture(START, DOOR))
+        elsewhere = loop.step(picture(GOAL, DOOR), executed_steps=BLOCK)
+        assert elsewhere.outcome is None
+        after = loop.step(picture(moved(GOAL, elsewhere.plan), DOOR))
+    assert after.outcome is not None
+    assert after.outcome.observed == 1
+    alone = client.plan(WORLD, picture(GOAL, DOOR), picture(START, DOOR), planner=SEEDED)
+    np.testing.assert_array_equal(elsewhere.plan.actions, alone.actions)
+    assert first.status == "ok"
+
+
 def test_a_loop_starts_from_the_last_plan(client: wm.Client) -> None:
     """The same as asking by hand, to the bit: observe, then plan with what is left of the last plan."""
     options = SEEDED

@@ -31,6 +31,7 @@ class Loop:
     def __init__(self, first: pb.PlanRequest, timeout_s: float) -> None:
         self._asked = first
         self._told = False
+        self._begins = True
         self._timeout_s = timeout_s
 
     def set_goal(self, goal: Source | Mapping[str, float]) -> None:
@@ -38,9 +39,19 @@ class Loop:
         self._asked.goal.CopyFrom(requests.goal(goal))
         self._told = False
 
+    def begin(self, goal: Source | Mapping[str, float] | None = None) -> None:
+        """Begin an episode with the next step, towards another goal if one is given.
+
+        What is seen then did not come of the last plan: nothing is reported of that, and the search starts afresh.
+        """
+        if goal is not None:
+            self._asked.goal.CopyFrom(requests.goal(goal))
+        self._told, self._begins = False, True
+
     def _message(self, seen: Source | Context, executed_steps: int | None) -> pb.ControlRequest:
         """The message of a step."""
-        message = pb.ControlRequest(executed_steps=executed_steps)
+        message = pb.ControlRequest(executed_steps=0 if self._begins else executed_steps)
+        self._begins = False
         if self._told:
             message.seen.CopyFrom(requests.context(seen))
         else:

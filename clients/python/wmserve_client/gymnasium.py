@@ -1,6 +1,6 @@
 """Gymnasium, both ways round.
 
-Agent      acts in an environment that has a camera, by plans of a server
+Agent      acts in an environment that has a camera, by plans of a server (in a vector environment: VectorAgent)
 DreamEnv   is an environment: a served world, in which an agent may rehearse
 
 Neither executes a refused plan: the agent does what its policy does then, which is to raise `PlanRefusedError` unless
@@ -48,6 +48,8 @@ class Agent:
         self, policy: PlanningPolicy, env: "gymnasium.Env[Any, Any]", camera: Callable[[Any], Observations] = pixels
     ) -> None:
         """Ask `camera` for what the world is shown of an observation. ValueError where actions do not fit."""
+        if isinstance(env, gymnasium.vector.VectorEnv):
+            raise ValueError("a vector environment has many episodes: use wmserve_client.gymnasium_vector.VectorAgent")
         space, axes = env.action_space, policy.contract.action.axes
         if not isinstance(space, spaces.Box) or int(np.prod(space.shape)) != len(axes):
             names = ", ".join(axis.name for axis in axes)
@@ -118,6 +120,7 @@ class DreamEnv(gymnasium.Env[Floats, Floats]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Floats, dict[str, Any]]:
         """Begin an episode, from ``options["start"]`` where that is given."""
         super().reset(seed=seed)
+        self._context = None  # if encoding fails, nothing of the last episode goes on
         drawn = int(self.np_random.integers(len(self._starts)))
         start: Start = (options or {}).get("start", self._starts[drawn])
         encoded = self._encoded(start.source if isinstance(start, Context) else start)
@@ -129,10 +132,12 @@ class DreamEnv(gymnasium.Env[Floats, Floats]):
         """Expect what one more model step of these actions will do."""
         if self._context is None or len(self._actions) == self._limit:
             raise gymnasium.error.ResetNeeded("the episode has not begun, or is at the world's horizon: reset")
-        self._actions.append(np.array(action, np.float32).reshape(self.action_space.shape))
+        actions = [*self._actions, np.array(action, np.float32).reshape(self.action_space.shape)]
         level, tolerance, past_trust = self._trust
-        actions = np.concatenate(self._actions)
-        rollout = self._client.rollout(self._world, self._context, actions, level=level, tolerance=tolerance)
+        rollout = self._client.rollout(
+            self._world, self._context, np.concatenate(actions), level=level, tolerance=tolerance
+        )
+        self._actions = actions  # a step that failed was not taken
         observation, info = self._observed(rollout.readouts[0, -1]), told(rollout)
         readings = dict(zip(self._names, observation.tolist(), strict=True))
         reward, reached = self._judges

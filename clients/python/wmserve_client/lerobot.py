@@ -12,17 +12,17 @@ which is the default, `PlanRefusedError` says why; what holds still is for the c
 velocities and not with positions.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wmserve_client.client import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S, Client
 from wmserve_client.policy import PlanningPolicy
-from wmserve_client.requests import Frames, Observation, Observations, Source
+from wmserve_client.requests import Observation, Observations, Source
 from wmserve_client.results import Floats
 
 try:
@@ -36,7 +36,8 @@ except ModuleNotFoundError as error:  # the plain install has no robots
 
 MAX_CONCURRENT_PLANS = 8
 Batch = dict[str, Any]
-Ask = Callable[[PlanningPolicy, Observations], Floats]
+Answer = TypeVar("Answer")
+Ask = Callable[[PlanningPolicy, Observations], Answer]
 
 
 @PreTrainedConfig.register_subclass("wmserve")
@@ -84,26 +85,40 @@ class WmservePolicy(PreTrainedPolicy):  # type: ignore[misc]  # LeRobot ships no
         """Ask at the configuration's address, or through a `client`; what else LeRobot passes is of its data sets."""
         super().__init__(config)
         self._client = client or Client(config.address, timeout_s=config.timeout_s)
-        self._contract = self._client.world(config.world)
+        self._felt = len(self._client.world(config.world).observation.proprioception) > 0
         self._goal: Source | Mapping[str, float] | None = None
-        self._rows: list[Row] = []
+        self._rows: list[PlanningPolicy] = []
 
     def set_goal(self, goal: Source | Mapping[str, float] | None) -> None:
         """Go for one goal in all rows, a picture or wanted readouts; None for those in the batches."""
         self._goal = goal
         self.reset()
 
-    def reset(self) -> None:
-        """Begin new episodes."""
-        self._rows = []
+    def reset(self, rows: Sequence[int] | None = None) -> None:
+        """Begin new episodes in these rows of the batches, or in all.
+
+        LeRobot's own loops call it for all; a loop whose vector environment resets rows by themselves names those rows
+        at the step after. Where another goal comes with another episode that is noticed without.
+        """
+        if rows is None:
+            self._rows = []
+        for row in rows or ():
+            self._rows[row] = self._policy()
 
     def select_action(self, batch: Batch, **_: Any) -> torch.Tensor:
         """The next action of each row, `[B, A]`; plans where the last plan has been executed."""
-        return self._each(batch, PlanningPolicy.act)
+        rows, seen = self._aimed(batch)
+        concurrently(PlanningPolicy.prepare, rows, seen)
+        return self._tensor([row.act(one) for row, one in zip(rows, seen, strict=True)], batch)
 
     def predict_action_chunk(self, batch: Batch, **_: Any) -> torch.Tensor:
         """Plan for each row: `[B, n, A]`, what is to be executed before planning again, and what was judged."""
-        return self._each(batch, PlanningPolicy.chunk)
+        rows, seen = self._aimed(batch)
+        chunks = concurrently(PlanningPolicy.chunk, rows, seen)
+        shortest = min(map(len, chunks))  # what is safe where a plan was refused is shorter than a plan
+        for row in rows:
+            row.executed(shortest)
+        return self._tensor([chunk[:shortest] for chunk in chunks], batch)
 
     def forward(self, batch: Batch) -> tuple[torch.Tensor, dict[str, Any] | None]:
         """Raise: there is no loss."""
@@ -113,27 +128,35 @@ class WmservePolicy(PreTrainedPolicy):  # type: ignore[misc]  # LeRobot ships no
         """Nothing: there are no parameters on this side."""
         return {}
 
-    def _each(self, batch: Batch, ask: Ask) -> torch.Tensor:
-        images = None if self.config.camera is None else batch[self.config.camera]
-        states = batch[self.config.state] if len(self._contract.observation.proprioception) else None
-        given = states if images is None else images
-        if given is None:
-            raise ValueError(f"world {self.config.world} looks at frames: name the batch's key of them, `camera`")
-        while len(self._rows) < len(given):
-            self._rows.append(Row(self._policy()))
-
-        def one(index: int) -> Floats:
-            row = self._rows[index]
+    def _aimed(self, batch: Batch) -> tuple[list[PlanningPolicy], list[Observations]]:
+        """The policies of a batch's rows, each with its goal, and what each is shown."""
+        given = self._given(batch)
+        if len(self._rows) != len(given):  # another pool: its rows are of other episodes
+            self._rows = [self._policy() for _ in range(len(given))]
+        for index, row in enumerate(self._rows):
             row.aim(self._goal if self._goal is not None else self._goal_of(batch, index))
-            seen = None if images is None else frame(images[index])
-            return ask(row.policy, observation(seen, None if states is None else states[index]))
+        return self._rows, [self._seen(batch, index) for index in range(len(given))]
 
-        with ThreadPoolExecutor(MAX_CONCURRENT_PLANS) as pool:
-            actions = list(pool.map(one, range(len(given))))
-        if actions[0].ndim > 1:  # chunks: what is safe where a plan was refused is shorter than a plan
-            shortest = min(map(len, actions))
-            actions = [chunk[:shortest] for chunk in actions]
-        return torch.from_numpy(np.stack(actions)).to(given.device)
+    def _given(self, batch: Batch) -> torch.Tensor:
+        """What a batch surely has, one a row."""
+        if self.config.camera is not None:
+            return batch[self.config.camera]
+        if not self._felt:
+            raise ValueError(f"world {self.config.world} looks at frames: name the batch's key of them, `camera`")
+        return batch[self.config.state]
+
+    def _seen(self, batch: Batch, index: int) -> Observations:
+        """What a row is shown, with what the robot says of itself where the world takes that."""
+        camera = self.config.camera
+        seen = None if camera is None else frame(batch[camera][index])
+        if self._felt:
+            return Observation(seen, batch[self.config.state][index].cpu().numpy())
+        assert seen is not None, "one of the two is there"
+        return seen
+
+    def _tensor(self, actions: list[Floats], batch: Batch) -> torch.Tensor:
+        """Actions where the batch is."""
+        return torch.from_numpy(np.stack(actions)).to(self._given(batch).device)
 
     def _goal_of(self, batch: Batch, index: int) -> NDArray[np.uint8]:
         key = self.config.goal_camera
@@ -148,20 +171,6 @@ class WmservePolicy(PreTrainedPolicy):  # type: ignore[misc]  # LeRobot ships no
         )
 
 
-class Row:
-    """One row of the batches: an episode and its goal."""
-
-    def __init__(self, policy: PlanningPolicy) -> None:
-        self.policy = policy
-        self._goal: Any = None
-
-    def aim(self, goal: Any) -> None:
-        """Go for a goal; another than before begins a new episode (vector environments reset rows by themselves)."""
-        if self._goal is None or not np.array_equal(self._goal, goal):
-            self._goal = goal
-            self.policy.reset(goal)
-
-
 def frame(image: torch.Tensor) -> NDArray[np.uint8]:
     """A frame `[h, w, 3]` uint8 of an image `[3, h, w]`, float in [0, 1] or uint8; ValueError for normalised ones."""
     if image.dtype != torch.uint8:
@@ -171,12 +180,10 @@ def frame(image: torch.Tensor) -> NDArray[np.uint8]:
     return image.permute(1, 2, 0).cpu().numpy()
 
 
-def observation(seen: Frames | None, state: torch.Tensor | None) -> Observations:
-    """What is seen, with what the robot says of itself where the world takes that."""
-    if state is not None:
-        return Observation(seen, state.cpu().numpy())
-    assert seen is not None, "one of the two is there"
-    return seen
+def concurrently(ask: Ask[Answer], rows: list[PlanningPolicy], seen: list[Observations]) -> list[Answer]:
+    """Ask of each row what it answers to what it sees, several at once."""
+    with ThreadPoolExecutor(MAX_CONCURRENT_PLANS) as pool:
+        return list(pool.map(ask, rows, seen))
 
 
 def make_wmserve_pre_post_processors(config: WmserveConfig, dataset_stats: Any = None) -> tuple[Any, Any]:
