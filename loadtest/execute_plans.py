@@ -1,47 +1,25 @@
-"""Has a server plan in Two-Room, executes the plans, and keeps what came of them: what plans are calibrated on.
+"""Plans of Two-Room that are executed, for measurements; what a calibration needs comes of `wmserve execute`."""
 
-    python -m loadtest.execute_plans --out build/plans [--count 3000] [--server HOST:PORT]
-
-Each plan is of a problem of its own: a start, a goal and a door, each anywhere. It is executed to its end, whether it
-was refused or not.
-"""
-
-import argparse
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
-from wmserve_client import Client, Guard, Plan, PlannerOptions
+from wmserve_client import Client, Plan
+from wmserve_client.environments import execute
+from wmserve_client.environments.opening import Opening
+from wmserve_client.environments.problems import Drawn
 from wmserve_export.calibration.trajectories import Trajectory
 from wmserve_export.reference import collect, environment
 from wmserve_export.reference.calibrate import WORLD
+from wmserve_export.reference.rooms import Rooms
 
-from loadtest.evaluation.two_room import connected
-
-SEED, TEST_SEED = 10_000_000, 11_000_000
-"""First seeds of two ranges: what is calibrated on one is tested on the other."""
+TEST_SEED = 11_000_000
+"""First seed; the Makefile's calibration has another range."""
 AT_ONCE = 4
-ALL = Guard(return_refused=True)
 Floats = NDArray[np.float32]
 Step = Callable[[Floats, Floats, Floats], Floats]
 """Positions `[1, 2]`, actions `[1, 2]` and doors `[1]` to positions `[1, 2]`."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Where to start, where to go `[1, 2]`, px, and where the door is."""
-
-    start: Floats
-    goal: Floats
-    door: int
-
-    def picture(self, place: Floats) -> NDArray[np.uint8]:
-        """The frame `[h, w, 3]` with the agent at `[1, 2]`."""
-        return picture(place, self.door)
 
 
 def picture(place: Floats, door: int) -> NDArray[np.uint8]:
@@ -65,31 +43,13 @@ def trajectory(positions: Floats, actions: Floats, door: int, goal: NDArray[np.u
     return Trajectory(environment.render(places, door).numpy(), actions, readouts, goal)
 
 
-def problem(seed: int) -> Problem:
-    """A problem, the same for the same seed."""
-    rng = np.random.default_rng(seed)
-    start, goal = environment.free_positions(rng, 1), environment.free_positions(rng, 1)
-    return Problem(start, goal, int(collect.any_doors(rng, 1)[0]))
-
-
-def execute(asked: Problem, plan: Plan) -> Trajectory:
-    """Execute a plan to its end."""
-    assert plan.actions is not None, "refused plans are asked for, too"
-    walked = path(asked.start, plan.actions, asked.door)
-    return trajectory(walked, plan.actions, asked.door, asked.picture(asked.goal))
-
-
 def executed(client: Client, seed: int, count: int) -> Iterator[tuple[Plan, Trajectory]]:
-    """Plans with what came of them, in the order of their seeds."""
-
-    def one(number: int) -> tuple[Plan, Trajectory]:
-        asked = problem(seed + number)
-        options = PlannerOptions(seed=seed + number)
-        plan = client.plan(WORLD, asked.picture(asked.start), asked.picture(asked.goal), planner=options, guard=ALL)
-        return plan, execute(asked, plan)
-
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield from tqdm(pool.map(one, range(count)), "executing plans", total=count, unit="plan", mininterval=2)
+    """Plans with what came of them, as they come; each of a problem of its own."""
+    world, rooms = client.world(WORLD), Opening(f"{Rooms.__module__}:{Rooms.__name__}")
+    problems = Drawn(Rooms().draw, world, seed)
+    done = execute.executed(client, world, rooms, problems, list(range(count)), AT_ONCE)
+    for _, one in tqdm(done, "executing plans", total=count, unit="plan", mininterval=2):
+        yield one.plan, Trajectory(**vars(one.trajectory))
 
 
 def prediction_errors(client: Client, plan: Plan, done: Trajectory) -> NDArray[np.float64]:
@@ -99,21 +59,3 @@ def prediction_errors(client: Client, plan: Plan, done: Trajectory) -> NDArray[n
     assert said is not None
     errors: NDArray[np.float64] = np.linalg.norm(np.float64(said[0]) - np.concatenate(seen), axis=-1)  # type: ignore[arg-type]
     return errors
-
-
-def main() -> None:
-    """Write the plans."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
-    parser.add_argument("--count", type=int, default=3000, help="plans (default: %(default)s)")
-    parser.add_argument("--server", help="host:port of a running server; starts one without")
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    with connected(options.server) as client:
-        for number, (_, done) in enumerate(executed(client, SEED, options.count)):
-            arrays = {name: value for name, value in vars(done).items() if value is not None}
-            np.savez_compressed(options.out / f"{number:05}.npz", **arrays)
-
-
-if __name__ == "__main__":
-    main()

@@ -8,6 +8,8 @@ A folder of ``*.npz`` files, one a trajectory, without pickles:
     columns       `[L, C]` float32, named quantities that a world can be fitted to, and `column_names` `[C]`
     states        `[L, K]` float64, what the environment can be set to, at each frame; left out where it cannot be set
 
+    columns       `[L, C]` float64, what else was recorded at each frame, with `column_names` `[C]`; left out if nothing
+
 A plan that a search proposed and the environment executed is such a file, too: its actions are the plan's, and it has
 
     goal          `[h, w, 3]` uint8, what the plan was to reach
@@ -39,6 +41,8 @@ class Trajectory:
     readouts: Floats | None = None
     goal: NDArray[np.uint8] | None = None
     states: NDArray[np.float64] | None = None
+    columns: NDArray[np.float64] | None = None
+    column_names: tuple[str, ...] = ()
 
 
 def files(folder: Path) -> list[Path]:
@@ -59,6 +63,8 @@ def read(file: Path, planned: bool = False) -> Trajectory:
                 readouts=arrays["readouts"].astype(np.float32) if "readouts" in arrays else None,
                 goal=arrays["goal"] if planned else None,
                 states=arrays["states"].astype(np.float64) if "states" in arrays else None,
+                columns=arrays["columns"].astype(np.float64) if "columns" in arrays else None,
+                column_names=tuple(map(str, arrays["column_names"])) if "column_names" in arrays else (),
             )
     except UNREADABLE as error:
         raise TrajectoryError(f"{file.name} cannot be read: {error}") from None
@@ -67,7 +73,8 @@ def read(file: Path, planned: bool = False) -> Trajectory:
 def write(file: Path, trajectory: Trajectory) -> None:
     """Write a trajectory; the file is there as a whole or not at all."""
     arrays = {field.name: getattr(trajectory, field.name) for field in fields(Trajectory)}
+    there = {name: array for name, array in arrays.items() if array is not None and len(array)}
     part = file.with_suffix(".part")
     with part.open("wb") as stream:
-        np.savez_compressed(stream, **{name: array for name, array in arrays.items() if array is not None})
+        np.savez_compressed(stream, **there)
     part.replace(file)

@@ -33,6 +33,8 @@ EXTRAS = {
     "export": "export",
     "train": "export,reference",
     "trajectories": "export,data",
+    "execute": "environments",
+    "evaluate": "environments",
 }
 COUNTS = ("horizon", "candidate_count", "iterations", "elite_count", "hold_steps", "seed")
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 from wmserve import trajectories
-from wmserve.trajectories import Floats, TrajectoryError, files
+from wmserve.trajectories import UNREADABLE, Floats, TrajectoryError, files
 from wmserve.world import World
 
-__all__ = ["CalibrationError", "Floats", "Plans", "Trajectory", "files", "read", "read_one"]
+__all__ = ["UNREADABLE", "CalibrationError", "Floats", "Plans", "Trajectory", "files", "read", "read_one"]
 
 CalibrationError = TrajectoryError
 """Trajectories that a world cannot be calibrated on; the message says what to do."""

@@ -1,7 +1,7 @@
 """Calibrates the reference world in a repository on fresh trajectories of Two-Room, and on plans that were executed.
 
 `python -m wmserve_export.reference.calibrate --repository DIR --planned DIR`; seeds are fixed, progress is shown. Plans
-come from a server: `python -m loadtest.execute_plans`. Doors are anywhere
+come from a server: `wmserve execute two_room --env wmserve_export.reference.rooms:Rooms`. Doors are anywhere
 along the wall, those of the training among them: a calibration speaks for what a server will see, not for the worst.
 """
 

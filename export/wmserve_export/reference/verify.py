@@ -4,8 +4,8 @@
 """
 
 import numpy as np
-import torch
 from tqdm import trange
+from wmserve.torchvision import declare_operators
 
 from wmserve_export.reference import environment
 from wmserve_export.reference.collect import DEFAULT_DOOR
@@ -13,12 +13,9 @@ from wmserve_export.reference.collect import DEFAULT_DOOR
 SEED = 5_000_000
 
 
-def register_torchvision_operators() -> torch.library.Library:
-    """Declare the two operators that a CUDA build of torchvision looks for on import; keep what is returned."""
-    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
-    for name in ("nms", "qnms"):
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")  # type: ignore[no-untyped-call]
-    return library
+def register_torchvision_operators() -> None:
+    """Declare the two operators that a CUDA build of torchvision looks for on import."""
+    declare_operators()
 
 
 def largest_differences(episodes: int = 20, steps: int = 60) -> tuple[float, int]:
@@ -47,9 +44,8 @@ def largest_differences(episodes: int = 20, steps: int = 60) -> tuple[float, int
 
 def main() -> None:
     """Command line."""
-    library = register_torchvision_operators()
+    register_torchvision_operators()
     moved, drawn = largest_differences()
-    del library
     print(f"largest difference: position {moved} px, pixel value {drawn}")
     if moved or drawn:
         raise SystemExit(1)
