@@ -53,7 +53,19 @@ class Case:
 
 LEWM = lewm_checkpoint.small(name="lewm")
 LEWM_WEIGHTS = lewm_checkpoint.random_weights(LEWM)
-LEWM_SETTINGS = {"encoder": {"size": "tiny"}, "predictor": {"heads": LEWM.predictor_heads}}
+LEWM_SETTINGS = {
+    "encoder": {
+        "size": "tiny",  # of which the keywords beside it leave nothing
+        "patch_size": LEWM.patch_size,
+        "image_size": LEWM.image_size,
+        "hidden_size": LEWM.encoder_width,
+        "num_hidden_layers": LEWM.encoder_depth,
+        "num_attention_heads": LEWM.encoder_heads,
+        "intermediate_size": LEWM.encoder_mlp_width,
+        "use_mask_token": False,
+    },
+    "predictor": {"heads": LEWM.predictor_heads, "dim_head": LEWM.predictor_head_dim},
+}
 
 
 def lewm_folder(file: str) -> Callable[[Path], Path]:

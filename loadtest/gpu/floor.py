@@ -98,6 +98,8 @@ def reads(horizon: int, window: int) -> Iterator[tuple[int, bool]]:
 def products(config: LewmConfig, horizon: int) -> list[Product]:
     """The linear layers that a candidate passes through."""
     assert config.context_length == 1, "frames that candidates share are not counted"
+    projector = config.predictor_projector
+    assert projector is not None, "the published model has one"
     dim, width, depth = config.latent_dim, config.attention_width, config.predictor_depth
     found, hidden = list(reads(horizon, config.window)), config.action_mlp_scale * config.latent_dim
     later = [is_newest for position, is_newest in found if position]
@@ -113,8 +115,8 @@ def products(config: LewmConfig, horizon: int) -> list[Product]:
         Product("attention output", width, dim, attended, depth),
         Product("MLP, first", dim, config.predictor_mlp_width, finished, depth),
         Product("MLP, second", config.predictor_mlp_width, dim, finished, depth),
-        Product("head, first", dim, config.projector_width, horizon, 1),
-        Product("head, second", config.projector_width, dim, horizon, 1),
+        Product("head, first", dim, projector.width, horizon, 1),
+        Product("head, second", projector.width, dim, horizon, 1),
     ]
 
 

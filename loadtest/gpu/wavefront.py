@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from wmserve_export.families.lewm.block import Block, Modulation, normalise, shares_beside_zero
 from wmserve_export.families.lewm.predictor import Predictor
 from wmserve_export.families.lewm.weights import LAYER_NORM_EPS
@@ -39,7 +38,7 @@ class Wavefront(nn.Module):
         self.registered = predictor.registered
         self.register_buffer("positions", predictor.positions)
         self.modulations = together([block.modulation for block in predictor.blocks])
-        self.project_in, self.project_out = predictor.project_in, predictor.project_out
+        self.project = predictor.project
 
     def forward(self, context: list[Tensor], actions: list[Tensor]) -> list[Tensor]:
         """Predict a frame `[B, S, D]` after each action `[B, S, D]` from a context of one frame."""
@@ -64,8 +63,7 @@ class Wavefront(nn.Module):
             if block is self.blocks[-1]:
                 latents, normalised, windows = latents[:1], normalised[:1], windows[:1]
             latents = block(latents, attend(block, memory, windows, normalised), modulation)
-        hidden = functional.gelu(self.project_in(normalise(latents[0], LAYER_NORM_EPS)))
-        predicted: Tensor = self.project_out(hidden)
+        predicted: Tensor = self.project(normalise(latents[0], LAYER_NORM_EPS))
         return predicted
 
 

@@ -9,7 +9,7 @@ import transformers  # its models can be had once loadtest.families is there
 from torch import Tensor
 from wmserve_export import families
 from wmserve_export.__main__ import main
-from wmserve_export.families import Encoder, FamilyError, published
+from wmserve_export.families import Encoder, FamilyError, facts, published
 from wmserve_export.families.ijepa.adopting import HEADS, adopt
 from wmserve_export.families.published import Facts
 from wmserve_export.repository import REPORT_FILE
@@ -107,7 +107,7 @@ def test_every_form_is_read_as_the_same_world(form: str, reference: transformers
 
 
 def test_what_is_missing_is_asked_for_by_name(reference: transformers.IJepaModel, tmp_path: Path) -> None:
-    """Heads of a width that the authors have not published; theirs are known. It takes no actions, and GELU alone."""
+    """Heads of a width that the authors have not published; theirs are known. No actions, no strange activations."""
     (tmp_path / "published").mkdir()
     torch.save(trained(reference), tmp_path / "published" / "vitx.pth.tar")
     with pytest.raises(FamilyError, match=r"heads of the encoder are missing: config\.json .* num_attention_heads"):
@@ -116,11 +116,14 @@ def test_what_is_missing_is_asked_for_by_name(reference: transformers.IJepaModel
     settings = tmp_path / "published" / "config.json"
     settings.write_text(json.dumps({"num_attention_heads": 3}))
     adopted(tmp_path)
-    (tmp_path / "world.json").write_text(published.template())
+    (tmp_path / "world.json").write_text(facts.example())
     with pytest.raises(FamilyError, match="a world of family ijepa knows no actions"):
         adopted(tmp_path, published.read_facts(tmp_path / "world.json"))
-    settings.write_text(json.dumps({"num_attention_heads": 3, "hidden_act": "relu"}))
-    with pytest.raises(FamilyError, match="hidden_act is relu"):
+    settings.write_text(json.dumps({"num_attention_heads": 3, "hidden_act": "gelu_10"}))
+    with pytest.raises(FamilyError, match="hidden_act: activation gelu_10 cannot be exported; known are gelu, "):
+        adopted(tmp_path)
+    settings.write_text(json.dumps({"num_attention_heads": 3, "hidden_size": 32}))
+    with pytest.raises(FamilyError, match=r"config\.json says hidden_size 32, the tensors have \d+: which is right"):
         adopted(tmp_path)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from wmserve_client import Client
 from wmserve_export import families
 from wmserve_export.__main__ import main
-from wmserve_export.families import FamilyError, published
+from wmserve_export.families import FamilyError, facts, published
 from wmserve_export.families.published import Facts, Published
 from wmserve_export.families.vjepa2 import VJepa2
 from wmserve_export.families.vjepa2.adopting import PATCHES, adopt, published_settings
@@ -195,7 +195,9 @@ def test_what_is_missing_is_asked_for_by_name(reference: transformers.VJEPA2Mode
         settings.write_text(json.dumps(known))
     assert adopted(tmp_path).config.context_length == 64, "as in the authors' hub"
     settings.write_text(json.dumps(known | {"hidden_act": "silu"}))
-    with pytest.raises(FamilyError, match="hidden_act is silu; only gelu"):
+    assert adopted(tmp_path).config.activation == "silu"
+    settings.write_text(json.dumps(known | {"tubelet_size": 4}))
+    with pytest.raises(FamilyError, match="says tubelet_size 4, the tensors have 2: which is right"):
         adopted(tmp_path)
 
 
@@ -211,7 +213,7 @@ def test_settings_of_published_sizes_are_known(width: int, heads: int, size: int
 def test_actions_and_tensors_of_others_are_refused(reference: transformers.VJEPA2Model, tmp_path: Path) -> None:
     """It knows no actions; without a predictor it is none."""
     reference.save_pretrained(tmp_path / "published")
-    (tmp_path / "world.json").write_text(published.template())
+    (tmp_path / "world.json").write_text(facts.example())
     with pytest.raises(FamilyError, match="knows no actions: leave out action and planner"):
         adopted(tmp_path, published.read_facts(tmp_path / "world.json"))
     stored = own_format(reference)

@@ -13,6 +13,7 @@ A ``.pt`` file is read as tensors alone (``weights_only``): nothing in it runs. 
 """
 
 import json
+import math
 import pickle
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -22,13 +23,16 @@ from typing import Any, TypeGuard
 
 import torch
 import yaml
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
-from wmserve.world import ActionSpec, Axis, PlannerDefaults, WorldName
 
 from wmserve_export.families import CONFIG_FILE, FamilyError
+from wmserve_export.families.facts import Facts as Facts
+from wmserve_export.families.facts import Pixels
+from wmserve_export.families.facts import read_facts as read_facts
+from wmserve_export.families.images import Statistics
 
 SETTINGS_FILES = (CONFIG_FILE, "config.yaml", "hydra.yaml")
 """Where trainers write their settings; the first that is there counts."""
@@ -41,78 +45,10 @@ FILES = "files"
 """Key of the settings: files of modules that were published apart."""
 WRAPPERS = ("state_dict", "model", "module")
 """Keys under which trainers put the tensors."""
-TEMPLATE = {
-    "name": "my_world",
-    "description": "what it is a world of",
-    "action": {
-        "axes": [{"name": "velocity_x", "unit": "m/s", "low": -1.0, "high": 1.0, "mean": 0.0, "std": 0.5}],
-        "action_block": 5,
-    },
-}
-
-
-class Facts(BaseModel):
-    """What no checkpoint of these families says of its world."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: WorldName
-    description: str
-    action: ActionSpec | None = None
-    """Names, units and bounds of the actions, and the statistics that they were normalised with in training.
-
-    None where a world knows no actions; a family that does asks for them by ``known_action``.
-    """
-    proprioception: tuple[Axis, ...] = ()
-    """What a robot says of itself at each frame, like the action; none where a family knows of none."""
-    context_length: PositiveInt = 1
-    """Frames that a rollout is to start from."""
-    planner: PlannerDefaults | None = None
-    """None takes the settings that the family was published with."""
-
-    def known_action(self) -> ActionSpec:
-        """The actions, for a family that knows some; FamilyError asks for them."""
-        if self.action is None:
-            raise FamilyError(f"action: Field required; {asked()}")
-        return self.action
-
-    def fitting_action(self, numbers: int) -> ActionSpec:
-        """The actions, for a checkpoint that takes so many numbers a model step; FamilyError where they have others."""
-        action = self.known_action()
-        known = action.action_block * len(action.axes)
-        if known != numbers:
-            raise FamilyError(
-                f"the checkpoint takes {numbers} numbers a model step, the facts have {known}: "
-                f"{action.action_block} environment steps of {len(action.axes)} axes"
-            )
-        return action
-
-    def refuse_action(self, family: str) -> None:
-        """FamilyError where there is something of actions, for a family that knows none."""
-        if self.action is not None or self.planner is not None:
-            raise FamilyError(f"a world of family {family} knows no actions: leave out action and planner")
-
-
-def read_facts(file: Path | None) -> Facts:
-    """Facts of a JSON file; FamilyError names those that are missing and shows what such a file looks like."""
-    if file is None:
-        raise FamilyError(f"name, description and action of the world (if it knows actions) are missing: {asked()}")
-    try:
-        return Facts.model_validate_json(file.read_bytes())
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "it"
-        raise FamilyError(f"{file.name}: {field}: {first['msg']}; {asked()}") from None
-
-
-def asked() -> str:
-    """How to say what no checkpoint says."""
-    return f"the checkpoint does not say it; put it into a JSON file and name that with --world, such as\n{template()}"
-
-
-def template() -> str:
-    """An example of such a file."""
-    return json.dumps(TEMPLATE, indent=1)
+ROOTS = ("model", "world_model")
+"""Keys of the settings under which whole trainings keep those of the model."""
+PROCESSOR, PROCESSOR_FILES = "preprocessor", ("preprocessor_config.json", "video_preprocessor_config.json")
+"""Key of the settings for how frames are prepared, and where Hugging Face's folders say it."""
 
 
 @dataclass(frozen=True)
@@ -128,20 +64,99 @@ class Published:
 
     def setting(self, *names: str) -> Any:
         """The first of these, by dots, that settings have, else attributes; None where neither does."""
-        for name in names:
-            found: Any = self.settings
-            for part in name.split("."):
-                found = found.get(part) if isinstance(found, Mapping) else None
-            if found is not None:
-                return found
-        return next((self.attributes[name] for name in names if name in self.attributes), None)
+        return self.stated(*names)[1]
 
-    def number(self, what: str, setting: str, attribute: str) -> int:
-        """A count that tensors do not show: of the settings, by dots, or of the attributes; FamilyError names it."""
-        found = self.setting(setting, attribute)
-        if not isinstance(found, int) or found < 1:
-            raise FamilyError(f"{what} are missing: {CONFIG_FILE} should have them as {setting}")
+    def stated(self, *names: str) -> tuple[str, Any]:
+        """The same, and its name; FamilyError where settings say two of these that differ."""
+        found = {name: value for name in names if (value := self.looked_up(name)) is not None}
+        if not found:
+            found = {name: self.attributes[name] for name in names if name in self.attributes}
+        first = next(iter(found.items()), ("", None))
+        for name, value in found.items():
+            if value != first[1]:
+                raise FamilyError(f"{CONFIG_FILE} says {first[0]} {first[1]}, and {name} {value}: which is it?")
+        return first
+
+    def looked_up(self, name: str) -> Any:
+        """What settings have under a name, by dots; None where nothing."""
+        found: Any = self.settings
+        for part in name.split("."):
+            found = found.get(part) if isinstance(found, Mapping) else None
+        return None if isinstance(found, str) and "${" in found else found  # what Hydra has not resolved
+
+    def number(self, what: str, *names: str) -> int:
+        """A count that tensors do not show, by any of these names; FamilyError asks for the first of them."""
+        name, found = self.stated(*names)
+        if found is None:
+            raise FamilyError(f"{what} are missing: {CONFIG_FILE} should have them as {names[0]}")
+        if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+            raise FamilyError(f"{what}: {CONFIG_FILE} says {name} {found!r}, a count of at least 1 is needed")
         return found
+
+    def positive(self, default: float, *names: str) -> float:
+        """A number over 0 that tensors do not show, such as the epsilon of a norm; `default` where nothing says it."""
+        name, found = self.stated(*names)
+        if found is None:
+            return default
+        try:
+            value = float(found)
+        except (TypeError, ValueError):
+            value = math.nan
+        if not 0 < value < math.inf:
+            raise FamilyError(f"{CONFIG_FILE} says {name} {found!r}, a number over 0 is needed")
+        return value
+
+    def agreed(self, derived: int, *names: str) -> int:
+        """What tensors show, which settings may say, too; FamilyError where those say something else."""
+        for name in names:
+            stated = self.stated(name)[1]
+            if stated is not None and stated != derived:
+                raise FamilyError(f"{CONFIG_FILE} says {name} {stated}, the tensors have {derived}: which is right?")
+        return derived
+
+    def pixels(self, facts: Facts, usual: tuple[Statistics, Statistics]) -> tuple[Statistics, Statistics]:
+        """Mean and standard deviation that training prepared pixels with: of the facts, of Hugging Face's, else usual.
+
+        Of pixels in 0..1.
+        """
+        if facts.pixels is not None:
+            return facts.pixels.statistics
+        said = self.settings.get(PROCESSOR, {})
+        mean, std = said.get("image_mean"), said.get("image_std")
+        if said.get("do_normalize") is False:
+            mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+        if mean is None or std is None:
+            return usual
+        try:
+            return Pixels.model_validate({"mean": mean, "std": std}).statistics
+        except ValidationError:
+            raise FamilyError(f"{PROCESSOR_FILES[0]}: image_mean and image_std are three numbers each") from None
+
+    def side(self, facts: Facts, patch: int, patches: int, *names: str) -> int:
+        """Side of frames, pixels: of the facts, else of the settings, else what so many patches cover.
+
+        FamilyError where settings say a side that has another number of patches.
+        """
+        grid = round(patches**0.5)
+        if grid**2 != patches:
+            raise FamilyError(f"the checkpoint has positions for {patches} patches, which make no square")
+        name, stated = self.stated(*names)
+        if stated is not None and (not isinstance(stated, int) or stated // patch != grid):
+            raise FamilyError(
+                f"{CONFIG_FILE} says {name} {stated}, the tensors have {grid} x {grid} patches of {patch} pixels; "
+                "where training showed frames of another size, say it as image_size in the file of --world"
+            )
+        return facts.image_size or (patch * grid if stated is None else stated)
+
+    def fixed_side(self, facts: Facts, patch: int, patches: int, *names: str) -> int:
+        """The same of a network that knows this number of patches and no other; FamilyError where facts say another."""
+        side = self.side(facts, patch, patches, *names)
+        if (side // patch) ** 2 != patches:
+            raise FamilyError(
+                f"image_size {side} makes {side // patch} x {side // patch} patches of {patch} pixels, "
+                f"the checkpoint knows {patches} patches and no others"
+            )
+        return side
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a tensor; FamilyError where it is missing."""
@@ -178,7 +193,9 @@ def modules(prefix: str, names: Iterable[str]) -> list[str]:
 def read(source: Path) -> Published:
     """Read a checkpoint; FamilyError where it is none, or would run code."""
     folder = source if source.is_dir() else source.parent
-    settings, attributes = read_settings(folder), read_json(folder / ATTRIBUTES_FILE)
+    settings, attributes = unwrapped(read_settings(folder)), read_json(folder / ATTRIBUTES_FILE)
+    if processor := next((folder / name for name in PROCESSOR_FILES if (folder / name).is_file()), None):
+        settings = {**settings, PROCESSOR: read_json(processor)}
     if source.is_dir() and isinstance(settings.get(FILES), Mapping):
         return Published(read_modules(folder, settings[FILES]), settings, attributes, folder)
     files = weights_files(source)
@@ -262,6 +279,15 @@ def is_mapping(content: object) -> TypeGuard[Mapping[Any, Any]]:
 def is_state_dict(content: object) -> TypeGuard[Mapping[Any, Tensor]]:
     """Whether it is tensors by name."""
     return is_mapping(content) and all(isinstance(tensor, Tensor) for tensor in content.values())
+
+
+def unwrapped(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Settings of a model, out of those of its whole training."""
+    for root in ROOTS:
+        inner = settings.get(root)
+        if isinstance(inner, Mapping) and not settings.keys() & {"encoder", "predictor"}:
+            return {**settings, **inner}
+    return settings
 
 
 def read_settings(folder: Path) -> Mapping[str, Any]:

@@ -1,6 +1,6 @@
 """Layers of the vision transformers that I-JEPA and V-JEPA 2 share, under the names that their authors' code gives.
 
-    tokens -> norm1 -> attn.qkv -> attention -> attn.proj -> + tokens -> norm2 -> mlp.fc1 -> GELU -> mlp.fc2 -> +
+    tokens -> norm1 -> attn.qkv -> attention -> attn.proj -> + tokens -> norm2 -> mlp.fc1 -> activation -> mlp.fc2 -> +
 
 Axes: `M` images or clips, `N` patches, `C` width, `K` width of one attention head.
 """
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wmserve_export.families import FamilyError
+from wmserve_export.families.activations import FUNCTIONS, Activation, activation
 from wmserve_export.families.lewm.block import normalise
 from wmserve_export.families.lewm.fusing import Affine
 from wmserve_export.families.lewm.weights import Shapes, Weights, linear, norm
@@ -27,9 +28,17 @@ LAYER_NORM_EPS = 1e-6
 class Layer(nn.Module):
     """One pre-norm transformer layer."""
 
-    def __init__(self, weights: Weights, name: str, heads: int, eps: float, rotated: bool = False) -> None:
+    def __init__(
+        self,
+        weights: Weights,
+        name: str,
+        heads: int,
+        eps: float,
+        rotated: bool = False,
+        activation: Activation = "gelu",
+    ) -> None:
         super().__init__()
-        self.heads, self.eps = heads, eps
+        self.heads, self.eps, self.activation = heads, eps, FUNCTIONS[activation]
         qkv = Affine.linear(weights, f"{name}.attn.qkv").after_norm(weights, f"{name}.norm1")
         width = len(qkv.bias) // 3
         query, key, value = (qkv.rows(part * width, (part + 1) * width) for part in range(3))
@@ -48,7 +57,7 @@ class Layer(nn.Module):
             query, key = rotation(query), rotation(key)
         mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=key_bias)
         tokens = tokens + self.out(mixed.transpose(1, 2).flatten(2))
-        return tokens + self.mlp_out(functional.gelu(self.mlp_in(normalise(tokens, self.eps))))
+        return tokens + self.mlp_out(self.activation(self.mlp_in(normalise(tokens, self.eps))))
 
 
 def stacked(parts: Iterable[Affine]) -> Affine:
@@ -97,12 +106,12 @@ def is_part(name: str) -> bool:
     return name.rpartition(".")[0].endswith(("attn.query", "attn.key", "attn.value"))
 
 
-def epsilon(source: Published) -> float:
-    """Of the layer norms: that of the settings, else that of the authors' code."""
-    return float(source.settings.get("layer_norm_eps", LAYER_NORM_EPS))
+def epsilon(source: Published, usual: float = LAYER_NORM_EPS) -> float:
+    """Of the layer norms: that of the settings, else the usual one, that of the authors' code."""
+    return source.positive(usual, "layer_norm_eps")
 
 
-def refuse_other_activations(source: Published) -> None:
-    """FamilyError where MLPs have another activation than GELU."""
-    if (named := source.settings.get("hidden_act", "gelu")) != "gelu":
-        raise FamilyError(f"hidden_act is {named}; only gelu, which the published models have, can be exported")
+def activation_of(source: Published) -> Activation:
+    """Of the MLPs: that of the settings, else that of the authors' code; FamilyError where it cannot be exported."""
+    said = source.setting("hidden_act")
+    return "gelu" if said is None else activation(said, "hidden_act")

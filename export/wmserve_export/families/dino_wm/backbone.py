@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wmserve_export.families.activations import FUNCTIONS
 from wmserve_export.families.dino_wm.config import DinoWmConfig
 from wmserve_export.families.images import patch_layer
 from wmserve_export.families.lewm.block import normalise
@@ -23,6 +24,7 @@ class Layer(nn.Module):
     def __init__(self, config: DinoWmConfig, weights: Weights, name: str) -> None:
         super().__init__()
         self.heads, self.eps = config.backbone_heads, config.backbone_norm_eps
+        self.activation = FUNCTIONS[config.backbone_activation]
         self.query, self.key, self.value = (
             Affine.linear(weights, f"{name}.attention.attention.{part}").after_norm(weights, f"{name}.norm1").module()
             for part in ("query", "key", "value")
@@ -37,7 +39,7 @@ class Layer(nn.Module):
         query, key, value = (self.split(part(read)) for part in (self.query, self.key, self.value))
         mixed = functional.scaled_dot_product_attention(query, key, value)
         tokens = tokens + self.out(mixed.transpose(1, 2).flatten(2))
-        return tokens + self.mlp_out(functional.gelu(self.mlp_in(normalise(tokens, self.eps))))
+        return tokens + self.mlp_out(self.activation(self.mlp_in(normalise(tokens, self.eps))))
 
     def split(self, wide: Tensor) -> Tensor:
         """`[M, 1 + P, C]` -> `[M, heads, 1 + P, C / heads]`."""

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, Pos
 from wmserve.world import ActionSpec, GoalMetric, PlannerDefaults
 
 from wmserve_export.families import Described
+from wmserve_export.families.activations import Activation
 
 ACTION = "action"
 
@@ -26,7 +27,7 @@ class DinoWmConfig(Described):
 
     family: Literal["dino-wm"] = "dino-wm"
     image_size: PositiveInt = 196
-    """Side of frames as the backbone takes them, pixels; a multiple of the patch size."""
+    """Side of frames as the backbone takes them, pixels; what is over a multiple of the patch size is not looked at."""
     resized_from: PositiveInt = 224
     """Side to which frames are brought before that, pixels; the same where they are resized once."""
     patch_size: PositiveInt = 14
@@ -38,6 +39,8 @@ class DinoWmConfig(Described):
     backbone_heads: PositiveInt = 6
     backbone_mlp_width: PositiveInt = 1536
     backbone_norm_eps: PositiveFloat = 1e-6
+    backbone_activation: Activation = "gelu"
+    backbone_qkv_bias: bool = True
     embeddings: tuple[Embedding, ...]
     """In the order in which they follow the pixels' features."""
     positions: PositiveInt = 3
@@ -86,12 +89,17 @@ class DinoWmConfig(Described):
         """Width of the predictor's queries, keys and values, all heads."""
         return self.predictor_heads * self.predictor_head_dim
 
+    @property
+    def attention_projected(self) -> bool:
+        """Whether a linear layer follows the predictor's heads; not after one head as wide as its tokens."""
+        return self.predictor_heads > 1 or self.predictor_head_dim != self.latent_shape[1] + self.done.width
+
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
         if self.context_length > self.window or self.window > self.positions:
             raise ValueError(f"context_length must be at most {self.window} frames, and those at most {self.positions}")
-        if self.image_size % self.patch_size or self.backbone_dim % self.backbone_heads:
-            raise ValueError("patch_size must divide image_size, and backbone_heads backbone_dim")
+        if self.image_size < self.patch_size or self.backbone_dim % self.backbone_heads:
+            raise ValueError("patch_size must fit into image_size, and backbone_heads divide backbone_dim")
         if [part.name for part in self.embeddings].count(ACTION) != 1 or self.done.inputs != self.block_dim:
             raise ValueError(f"one embedding must be of actions and take {self.block_dim} numbers")
         if sum(part.inputs for part in self.sensed) != len(self.proprioception):

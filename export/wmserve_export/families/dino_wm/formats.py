@@ -43,6 +43,8 @@ RENAMED = {
 }
 """Prefixes: those of the authors' modules, an older one of theirs, and what stable-pretraining wraps a backbone in."""
 ORDER = ("proprio", ACTION)
+HEAD_DIM = 64
+"""Of the predictor of dino_wm and of jepa-wms (``dim_head``)."""
 PLANNER = PlannerDefaults(horizon=5, candidate_count=300, iterations=30, elite_count=30, receding_horizon=5)
 """``conf/plan_pusht.yaml`` of dino_wm, and stable-worldmodel's ``scripts/plan/config``: CEM, all steps executed."""
 JEPA_WMS_PLANNER = PLANNER.model_copy(update={"horizon": 6, "elite_count": 10, "receding_horizon": 6})
@@ -65,6 +67,8 @@ class Format:
     planner: PlannerDefaults
     order: tuple[str, ...]
     """Names of what follows the pixels' features."""
+    head_dim: int | None
+    """Width of the predictor's heads that the code fixes where settings say nothing; None where it fixes none."""
     kludge: float
     """Added to a grid's side where the backbone's positions are interpolated by a scale; 0 where to a size."""
 
@@ -91,13 +95,26 @@ def recognise(source: Published) -> Format:
         raise FamilyError("the checkpoint lacks predictor.pos_embedding; is it of this family?")
     if any(name.startswith("backbone.") for name in tensors):
         window = source.setting("wm.history_size", "history_size")
+        if any(part in name for name in tensors for part in (".weights_in.", ".weights_out.")):
+            raise FamilyError("the backbone's MLPs are SwiGLU, as dinov2-giant's: that is not read")
         named = source.setting("wm.encoding", "extra_encoders.modules") or ()
         order = ours.order("extra_encoders", named, "wm.encoding")
-        return Format(ours, *IMAGENET, None, window, 1.0, "first", PLANNER, order, kludge=0.0)
+        return Format(ours, *IMAGENET, None, window, 1.0, "first", PLANNER, order, head_dim=None, kludge=0.0)
     if any(name.startswith("encoder.") for name in tensors):
         raise FamilyError("the checkpoint has an encoder of its own, trained with it: only DINOv2 as published is read")
     ours, alpha = with_backbone(ours), source.setting("objective.alpha")
-    of_modules = Format(ours, *HALF, source.setting("img_size") or 224, None, 1.0, "first", PLANNER, ORDER, kludge=0.1)
+    of_modules = Format(
+        ours,
+        *HALF,
+        source.setting("img_size") or 224,
+        None,
+        1.0,
+        "first",
+        PLANNER,
+        ORDER,
+        head_dim=HEAD_DIM,
+        kludge=0.1,
+    )
     if not source.attributes:
         of_modules = replace(
             of_modules, window=2, proprioception_weight=0.1, proprioception_patches="all", planner=JEPA_WMS_PLANNER

@@ -39,7 +39,8 @@ class Block(nn.Module):
         width, columns = config.attention_width, config.columns()
         qkv = Affine.linear(weights, f"{name}.0.to_qkv").after_norm(weights, f"{name}.0.norm")
         qkv = Affine(qkv.weight[:, columns], qkv.bias)
-        out = Affine.linear(weights, f"{name}.0.to_out.0")
+        # Of one head as wide as the tokens the reference leaves this layer out.
+        out = Affine.linear(weights, f"{name}.0.to_out.0") if config.attention_projected else Affine.same(width)
         out = Affine(out.weight, out.weight @ qkv.bias[2 * width :] + out.bias)
         self.query, self.key_value = qkv.rows(0, width).module(), qkv.rows(width, 3 * width).module(bias=False)
         self.out = arranged(out, columns).module()

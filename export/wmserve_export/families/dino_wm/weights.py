@@ -31,6 +31,8 @@ def backbone_shapes(config: DinoWmConfig) -> Shapes:
         layer = f"backbone.encoder.layer.{index}"
         for part in ("attention.attention.query", "attention.attention.key", "attention.attention.value"):
             found |= linear(f"{layer}.{part}", dim, dim)
+            if not config.backbone_qkv_bias:
+                del found[f"{layer}.{part}.bias"]
         found |= linear(f"{layer}.attention.output.dense", dim, dim)
         found |= linear(f"{layer}.mlp.fc1", dim, config.backbone_mlp_width)
         found |= linear(f"{layer}.mlp.fc2", config.backbone_mlp_width, dim)
@@ -49,7 +51,8 @@ def predictor_shapes(config: DinoWmConfig) -> Shapes:
     for index in range(config.predictor_depth):
         attention, mlp = (f"predictor.transformer.layers.{index}.{part}" for part in (0, 1))
         found |= {**norm(f"{attention}.norm", dim), f"{attention}.to_qkv.weight": (3 * width, dim)}
-        found |= linear(f"{attention}.to_out.0", width, dim) | norm(f"{mlp}.net.0", dim)
+        found |= linear(f"{attention}.to_out.0", width, dim) if config.attention_projected else {}
+        found |= norm(f"{mlp}.net.0", dim)
         found |= linear(f"{mlp}.net.1", dim, config.predictor_mlp_width)
         found |= linear(f"{mlp}.net.4", config.predictor_mlp_width, dim)
     return found

@@ -16,7 +16,8 @@ from pydantic import PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from wmserve_export.families import CONFIG_FILE, Described
-from wmserve_export.families.images import patch_layer, reduce_frames
+from wmserve_export.families.activations import Activation
+from wmserve_export.families.images import IMAGENET_MEAN, IMAGENET_STD, patch_layer, reduce_frames
 from wmserve_export.families.lewm.weights import Shapes, Weights, norm, read_fitting
 from wmserve_export.families.vit import LAYER_NORM_EPS, Layer, layer_shapes, norm_layer
 
@@ -34,6 +35,10 @@ class IJepaConfig(Described):
     mlp_width: PositiveInt
     qkv_bias: bool = True
     layer_norm_eps: PositiveFloat = LAYER_NORM_EPS
+    activation: Activation = "gelu"
+    pixel_mean: tuple[float, float, float] = IMAGENET_MEAN
+    """Of pixels in 0..1: ImageNet's, as the authors' training uses it."""
+    pixel_std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = IMAGENET_STD
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
@@ -48,8 +53,8 @@ class IJepaConfig(Described):
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
-        if self.image_size % self.patch_size or self.latent_dim % self.heads:
-            raise ValueError("patch_size must divide image_size, and heads latent_dim")
+        if self.image_size < self.patch_size or self.latent_dim % self.heads:
+            raise ValueError("patch_size must fit into image_size, and heads divide latent_dim")
         return self
 
 
@@ -61,10 +66,12 @@ class IJepa(nn.Module):
     def __init__(self, config: IJepaConfig, weights: Weights) -> None:
         super().__init__()
         self.config = config
-        self.patches = patch_layer(weights["patch_embed.proj.weight"], weights["patch_embed.proj.bias"])
+        weight, bias = weights["patch_embed.proj.weight"], weights["patch_embed.proj.bias"]
+        self.patches = patch_layer(weight, bias, config.pixel_mean, config.pixel_std)
         self.register_buffer("positions", weights["pos_embed"].float())
         self.layers = nn.ModuleList(
-            Layer(weights, f"blocks.{index}", config.heads, config.layer_norm_eps) for index in range(config.depth)
+            Layer(weights, f"blocks.{index}", config.heads, config.layer_norm_eps, activation=config.activation)
+            for index in range(config.depth)
         )
         self.norm = norm_layer(weights, "norm", config.layer_norm_eps)
 

@@ -7,8 +7,8 @@ Of the two encoders in the project's own files, the target encoder is taken, who
 predict (``src/train.py``), and which the paper evaluates; its weights are a moving average of the other's. The files
 that Hugging Face has were made of the other: latents of the two formats of one release are not the same.
 
-All sizes but the number of heads are those of the tensors; heads are those of ``config.json`` or, in the project's own
-files, of the published width.
+All sizes but the number of heads are those of the tensors, and what ``config.json`` says of them must agree; heads are
+those of ``config.json`` or, in the project's own files, those that its code gives to a model of this width.
 """
 
 from collections.abc import Mapping
@@ -17,12 +17,15 @@ from pathlib import Path
 from torch import Tensor
 
 from wmserve_export.families.ijepa import IJepaConfig
+from wmserve_export.families.images import IMAGENET_MEAN, IMAGENET_STD
 from wmserve_export.families.lewm.weights import older_name, write
 from wmserve_export.families.published import Facts, Published
-from wmserve_export.families.vit import epsilon, fused_qkv, refuse_other_activations
+from wmserve_export.families.vit import activation_of, epsilon, fused_qkv
 
 HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16, 1408: 16}
 """By width: ``src/models/vision_transformer.py`` of facebookresearch/ijepa, from vit_tiny to vit_giant."""
+HUGGING_FACE_EPS = 1e-12
+"""What ``IJepaConfig`` has where a config.json says nothing of it."""
 PATCHES = "patch_embed.proj.weight"
 OWN = ("target_encoder.", "encoder.", "")
 """Where the project's own files have the encoder, what is taken first."""
@@ -46,10 +49,10 @@ RENAMED = (
 def adopt(family: str, source: Published, facts: Facts, folder: Path) -> None:
     """Write it as a checkpoint of this project; FamilyError says what is missing or does not fit."""
     facts.refuse_action(family)
-    refuse_other_activations(source)
-    weights = own_names(source.tensors) or huggingface_names(source.tensors)
-    config = configuration(Published(weights, source.settings, source.attributes), facts)
-    write(folder, config, weights)
+    own = own_names(source.tensors)
+    weights = own or huggingface_names(source.tensors)
+    found = Published(weights, source.settings, source.attributes)
+    write(folder, configuration(found, HEADS if own else {}, facts), weights)
 
 
 def own_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -77,22 +80,25 @@ def huggingface_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return fused_qkv(found)
 
 
-def configuration(source: Published, facts: Facts) -> IJepaConfig:
-    """Sizes of the tensors, heads of the settings or of the published width, the rest of the facts."""
+def configuration(source: Published, known: Mapping[int, int], facts: Facts) -> IJepaConfig:
+    """Sizes of the tensors, heads of the settings or those known by width, the rest of the facts."""
     width, _, patch, _ = source.shape(PATCHES)
-    patches = source.shape("pos_embed")[1]
-    named = "num_attention_heads"
-    known = {named: HEADS[width]} if width in HEADS and named not in source.settings else {}
+    named, mlp = "num_attention_heads", source.shape("blocks.0.mlp.fc1.weight")[0]
+    heads = known.get(width) if source.setting(named) is None else None
+    mean, std = source.pixels(facts, (IMAGENET_MEAN, IMAGENET_STD))
     return IJepaConfig(
         name=facts.name,
         description=facts.description,
-        image_size=patch * round(patches**0.5),
-        patch_size=patch,
-        latent_dim=width,
-        depth=source.layers("blocks"),
-        heads=Published(source.tensors, {**known, **source.settings}, {}).number("heads of the encoder", named, named),
-        mlp_width=source.shape("blocks.0.mlp.fc1.weight")[0],
+        image_size=source.fixed_side(facts, patch, source.shape("pos_embed")[1], "image_size"),
+        patch_size=source.agreed(patch, "patch_size"),
+        latent_dim=source.agreed(width, "hidden_size"),
+        depth=source.agreed(source.layers("blocks"), "num_hidden_layers"),
+        heads=heads or source.number("heads of the encoder", named),
+        mlp_width=source.agreed(mlp, "intermediate_size"),
         qkv_bias="blocks.0.attn.qkv.bias" in source.tensors,
-        layer_norm_eps=epsilon(source),
+        layer_norm_eps=epsilon(source) if known else epsilon(source, HUGGING_FACE_EPS),
+        activation=activation_of(source),
+        pixel_mean=mean,
+        pixel_std=std,
         context_length=facts.context_length,
     )

@@ -37,10 +37,13 @@ class ActionEncoder(nn.Module):
         first = Affine.pointwise(weights, "action_encoder.patch_embed")
         scored = first.of_units(config.action.axes * config.action.action_block)
         self.first = Affine.linear(weights, "action_encoder.embed.0").after(scored).module()
-        self.second = Affine.linear(weights, "action_encoder.embed.2").module()
+        second = Affine.linear(weights, "action_encoder.embed.2")
+        if config.predictor_width != config.latent_dim:
+            second = Affine.linear(weights, "predictor.transformer.cond_proj").after(second)
+        self.second = second.module()
 
     def forward(self, blocks: Tensor) -> Tensor:
-        """Blocks `[..., action_block x A]`, environment units -> activated embeddings `[..., D]`."""
+        """Blocks `[..., action_block x A]`, environment units -> activated embeddings, as wide as the predictor."""
         return functional.silu(self.second(functional.silu(self.first(blocks))))
 
 
@@ -56,7 +59,7 @@ class Lewm(nn.Module):
         self.head = Affine.linear(weights, "readout").module() if config.readouts else None
 
     def encode(self, observations: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames `[B, T, h, w, 3]` uint8 of any size -> latents `[B, T, D]`, and the class tokens `[B, T, D]`."""
+        """Frames `[B, T, h, w, 3]` uint8 of any size -> latents `[B, T, D]`, and class tokens `[B, T, C]`."""
         latents, tokens = self.encoder(reduce_frames(observations.flatten(0, 1), self.config.image_size))
         return latents.unflatten(0, observations.shape[:2]), tokens.unflatten(0, observations.shape[:2])
 

@@ -1,6 +1,6 @@
 """One AdaLN-zero block of the predictor, for one frame at a time; what is saved here is said in `predictor.py`.
 
-Axes: `B` batch, `S` candidates (1 where all share a frame), `D` latent dimension, `K` width of one attention head.
+Axes: `B` batch, `S` candidates (1 where all share a frame), `D` width of the block, `K` that of one attention head.
 """
 
 from dataclasses import dataclass
@@ -48,14 +48,15 @@ class Block(nn.Module):
         super().__init__()
         width, self.head_dim = config.attention_width, config.predictor_head_dim
         qkv = Affine.linear(weights, f"{name}.attn.to_qkv").after_norm(weights, f"{name}.attn.norm")
-        out = Affine.linear(weights, f"{name}.attn.to_out.0")
+        # Of one head as wide as the block the reference leaves this layer out.
+        out = Affine.linear(weights, f"{name}.attn.to_out.0") if config.attention_projected else Affine.same(width)
         self.query = (qkv.rows(0, width) * self.head_dim**-0.5).module()
         self.key_value = qkv.rows(width, 3 * width).module(bias=False)
         self.first_out = out.after(qkv.rows(2 * width, 3 * width)).module()
         self.out = out.module(bias=False)
         self.mlp_in = Affine.linear(weights, f"{name}.mlp.net.1").after_norm(weights, f"{name}.mlp.net.0").module()
         self.mlp_out = Affine.linear(weights, f"{name}.mlp.net.4").module()
-        one = torch.tensor([0.0, 1.0, 0.0, 0.0, 1.0, 0.0]).repeat_interleave(config.latent_dim)
+        one = torch.tensor([0.0, 1.0, 0.0, 0.0, 1.0, 0.0]).repeat_interleave(config.predictor_width)
         self.modulation = Affine.linear(weights, f"{name}.adaLN_modulation.1").plus(one).module()
 
     def modulate(self, action: Tensor) -> Modulation:

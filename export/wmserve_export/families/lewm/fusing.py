@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from wmserve.world import Axis
 
-from wmserve_export.families.lewm.weights import BATCH_NORM_EPS, Weights
+from wmserve_export.families.lewm.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,11 @@ class Affine:
         return cls(weight, bias)
 
     @classmethod
+    def same(cls, width: int) -> Self:
+        """What leaves `width` numbers as they are."""
+        return cls(torch.eye(width).double(), torch.zeros(width).double())
+
+    @classmethod
     def pointwise(cls, weights: Weights, name: str) -> Self:
         """A convolution over time with kernel 1, which is a linear layer."""
         return cls(weights[f"{name}.weight"].double().squeeze(2), weights[f"{name}.bias"].double())
@@ -40,9 +45,9 @@ class Affine:
         gain, shift = weights[f"{name}.weight"].double(), weights[f"{name}.bias"].double()
         return Affine(self.weight * gain, self.weight @ shift + self.bias)
 
-    def before_batch_norm(self, weights: Weights, name: str) -> "Affine":
+    def before_batch_norm(self, weights: Weights, name: str, eps: float) -> "Affine":
         """This map before a batch norm in eval mode, which is affine."""
-        gain = weights[f"{name}.weight"].double() / (weights[f"{name}.running_var"].double() + BATCH_NORM_EPS).sqrt()
+        gain = weights[f"{name}.weight"].double() / (weights[f"{name}.running_var"].double() + eps).sqrt()
         shift = weights[f"{name}.bias"].double() - gain * weights[f"{name}.running_mean"].double()
         return Affine(gain[:, None] * self.weight, gain * self.bias + shift)
 

@@ -14,16 +14,18 @@ every window again. What is shared or left out here, and why nothing changes:
 - Affine maps that follow each other are one: gains of norms, batch norm, the scale of the scores, the 1 of
   ``1 + scale``.
 
-Axes: `B` batch, `S` candidates (1 where all share a frame), `D` latent dimension.
+Axes: `B` batch, `S` candidates (1 where all share a frame), `D` latent dimension, `W` width of the blocks.
 """
 
 from torch import Tensor, nn
-from torch.nn import functional
 
 from wmserve_export.families.lewm.block import Block, Memory, Modulation, normalise
 from wmserve_export.families.lewm.config import LewmConfig
 from wmserve_export.families.lewm.fusing import Affine
+from wmserve_export.families.lewm.projection import Projector
 from wmserve_export.families.lewm.weights import LAYER_NORM_EPS, Weights
+
+TRANSFORMER = "predictor.transformer"
 
 
 class Predictor(nn.Module):
@@ -34,13 +36,19 @@ class Predictor(nn.Module):
     def __init__(self, config: LewmConfig, weights: Weights) -> None:
         super().__init__()
         self.window = config.window
-        self.register_buffer("positions", weights["predictor.pos_embedding"][0].float().clone())
+        positions, enter = weights["predictor.pos_embedding"][0].double(), f"{TRANSFORMER}.input_proj"
+        self.enter = None
+        if config.predictor_width != config.latent_dim:  # a position is part of what the first layer adds
+            first = Affine.linear(weights, enter)
+            positions, self.enter = positions @ first.weight.T + first.bias, first.module(bias=False)
+        self.register_buffer("positions", positions.float())
         names = [f"predictor.transformer.layers.{index}" for index in range(config.predictor_depth)]
         self.blocks = [Block(config, weights, name) for name in names]
         self.registered = nn.ModuleList(self.blocks)  # such a list forgets the type of what it holds
-        project = Affine.linear(weights, "pred_proj.net.0").after_norm(weights, "predictor.transformer.norm")
-        self.project_in = project.before_batch_norm(weights, "pred_proj.net.1").module()
-        self.project_out = Affine.linear(weights, "pred_proj.net.3").module()
+        between, leave = Affine.same(config.predictor_width), f"{TRANSFORMER}.output_proj"
+        if config.predicted_width != config.predictor_width:
+            between = Affine.linear(weights, leave)
+        self.project = Projector(config.predictor_projector, weights, "pred_proj.net", between, f"{TRANSFORMER}.norm")
 
     def forward(self, context: list[Tensor], actions: list[Tensor]) -> list[Tensor]:
         """Predict a frame `[B, S, D]` after each action from the last frame of the context on.
@@ -56,12 +64,17 @@ class Predictor(nn.Module):
             if not grows:
                 memories = [None] * len(self.blocks)
                 for frame in range(oldest, newest):
-                    self.read(frames[frame] + self.positions[frame - oldest], by[frame], memories)
-            frames.append(self.predict(frames[newest] + self.positions[newest - oldest], by[newest], memories))
+                    self.read(self.placed(frames[frame], frame - oldest), by[frame], memories)
+            frames.append(self.predict(self.placed(frames[newest], newest - oldest), by[newest], memories))
         return frames[len(context) :]
 
+    def placed(self, latents: Tensor, place: int) -> Tensor:
+        """A frame `[B, S, D]` at a place of the window, as the blocks read it, `[B, S, W]`."""
+        entered: Tensor = latents if self.enter is None else self.enter(latents)
+        return entered + self.positions[place]
+
     def read(self, latents: Tensor, by: list[Modulation], memories: list[Memory | None]) -> tuple[Tensor, Tensor]:
-        """Add a frame `[B, S, D]` to the blocks' memories; its latents before the last block, and normalised there."""
+        """Add a frame `[B, S, W]` to the blocks' memories; its latents before the last block, and normalised there."""
         for index, (block, modulation) in enumerate(zip(self.blocks, by, strict=True)):
             normalised = block.normalised(latents, modulation)
             memory = memories[index] = block.remember(memories[index], normalised)
@@ -70,10 +83,10 @@ class Predictor(nn.Module):
         return latents, normalised
 
     def predict(self, latents: Tensor, by: list[Modulation], memories: list[Memory | None]) -> Tensor:
-        """Read the newest frame of a window, `[B, S, D]`, and predict the one that follows."""
+        """Read the newest frame of a window, `[B, S, W]`, and predict the one that follows."""
         latents, normalised = self.read(latents, by, memories)
         last, memory = self.blocks[-1], memories[-1]
         assert memory is not None, "reading a frame leaves a memory"
         latents = last(latents, last.attend(memory, normalised), by[-1])
-        predicted: Tensor = self.project_out(functional.gelu(self.project_in(normalise(latents, LAYER_NORM_EPS))))
+        predicted: Tensor = self.project(normalise(latents, LAYER_NORM_EPS))
         return predicted

@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from wmserve_export.families import CONFIG_FILE, FamilyError
-from wmserve_export.families.lewm.config import LewmConfig
+from wmserve_export.families.lewm.config import LewmConfig, Projection
 
 WEIGHTS_FILE = "weights.safetensors"
-BATCH_NORM_EPS = LAYER_NORM_EPS = 1e-5
+LAYER_NORM_EPS = 1e-5
 SHOWN = 4
 """Names that a message lists; a checkpoint of another model has hundreds."""
 
@@ -86,20 +86,20 @@ def shapes(config: LewmConfig) -> Shapes:
     readout = linear("readout", dim, len(config.readouts)) if config.readouts else {}
     return {
         **encoder_shapes(config),
-        **projector_shapes("projector.net", config),
+        **projector_shapes("projector.net", config.projector, config.encoder_width, dim),
         "action_encoder.patch_embed.weight": (width, config.block_dim, 1),
         "action_encoder.patch_embed.bias": (width,),
         **linear("action_encoder.embed.0", width, hidden),
         **linear("action_encoder.embed.2", hidden, dim),
         **predictor_shapes(config),
-        **projector_shapes("pred_proj.net", config),
+        **projector_shapes("pred_proj.net", config.predictor_projector, config.predicted_width, dim),
         **readout,
     }
 
 
 def encoder_shapes(config: LewmConfig) -> Shapes:
     """Hugging Face's ``ViTModel`` without pooler and mask token."""
-    dim, patch = config.latent_dim, config.patch_size
+    dim, patch = config.encoder_width, config.patch_size
     found: Shapes = {
         "encoder.embeddings.cls_token": (1, 1, dim),
         "encoder.embeddings.position_embeddings": (1, (config.image_size // patch) ** 2 + 1, dim),
@@ -111,6 +111,8 @@ def encoder_shapes(config: LewmConfig) -> Shapes:
         layer = f"encoder.encoder.layer.{index}"
         for part in ("attention.attention.query", "attention.attention.key", "attention.attention.value"):
             found |= linear(f"{layer}.{part}", dim, dim)
+            if not config.encoder_qkv_bias:
+                del found[f"{layer}.{part}.bias"]
         found |= linear(f"{layer}.attention.output.dense", dim, dim)
         found |= linear(f"{layer}.intermediate.dense", dim, config.encoder_mlp_width)
         found |= linear(f"{layer}.output.dense", config.encoder_mlp_width, dim)
@@ -120,32 +122,39 @@ def encoder_shapes(config: LewmConfig) -> Shapes:
 
 def predictor_shapes(config: LewmConfig) -> Shapes:
     """The reference's ``Predictor`` of AdaLN-zero blocks."""
-    dim, width = config.latent_dim, config.attention_width
+    latents, dim, width = config.latent_dim, config.predictor_width, config.attention_width
     found: Shapes = {
-        "predictor.pos_embedding": (1, config.window, dim),
+        "predictor.pos_embedding": (1, config.window, latents),
         **norm("predictor.transformer.norm", dim),
     }
+    if dim != latents:
+        found |= linear("predictor.transformer.input_proj", latents, dim)
+        found |= linear("predictor.transformer.cond_proj", latents, dim)
+    if dim != config.predicted_width:
+        found |= linear("predictor.transformer.output_proj", dim, config.predicted_width)
     for index in range(config.predictor_depth):
         block = f"predictor.transformer.layers.{index}"
         found |= {**norm(f"{block}.attn.norm", dim), f"{block}.attn.to_qkv.weight": (3 * width, dim)}
-        found |= linear(f"{block}.attn.to_out.0", width, dim) | norm(f"{block}.mlp.net.0", dim)
+        found |= linear(f"{block}.attn.to_out.0", width, dim) if config.attention_projected else {}
+        found |= norm(f"{block}.mlp.net.0", dim)
         found |= linear(f"{block}.mlp.net.1", dim, config.predictor_mlp_width)
         found |= linear(f"{block}.mlp.net.4", config.predictor_mlp_width, dim)
         found |= linear(f"{block}.adaLN_modulation.1", dim, 6 * dim)
     return found
 
 
-def projector_shapes(name: str, config: LewmConfig) -> Shapes:
-    """A linear layer, batch norm, GELU, a linear layer."""
-    dim, hidden = config.latent_dim, config.projector_width
-    return {
-        **linear(f"{name}.0", dim, hidden),
-        **norm(f"{name}.1", hidden),
-        f"{name}.1.running_mean": (hidden,),
-        f"{name}.1.running_var": (hidden,),
-        f"{name}.1.num_batches_tracked": (),
-        **linear(f"{name}.3", hidden, dim),
-    }
+def projector_shapes(name: str, projection: Projection | None, inputs: int, outputs: int) -> Shapes:
+    """A linear layer, a norm, an activation, a linear layer; or nothing."""
+    if projection is None:
+        return {}
+    hidden = projection.width
+    found = linear(f"{name}.0", inputs, hidden) | linear(f"{name}.3", hidden, outputs)
+    if projection.norm != "none":
+        found |= norm(f"{name}.1", hidden)
+    if projection.norm == "batch":
+        found |= {f"{name}.1.running_mean": (hidden,), f"{name}.1.running_var": (hidden,)}
+        found |= {f"{name}.1.num_batches_tracked": ()}
+    return found
 
 
 def linear(name: str, inputs: int, outputs: int) -> Shapes:

@@ -1,7 +1,7 @@
 """TD-MPC2 checkpoints as their authors publish them become checkpoints of this project.
 
-Sizes are those of the tensors, constants of rewards and values those of the settings. Bounds and statistics of actions
-and proprioception are in no checkpoint.
+Sizes are those of the tensors, and what settings say of them must agree; constants of rewards and values are those of
+the settings. Bounds and statistics of actions and proprioception are in no checkpoint.
 """
 
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 from wmserve.world import ActionSpec, PlannerDefaults
 
 from wmserve_export.families import CONFIG_FILE, FamilyError
+from wmserve_export.families.images import IMAGENET_MEAN, IMAGENET_STD
 from wmserve_export.families.lewm.weights import fitting, write
 from wmserve_export.families.published import Facts, Published
 from wmserve_export.families.tdmpc2.config import StateEncoder, Tdmpc2Config
@@ -38,17 +39,23 @@ def configuration(source: Published, facts: Facts, own: bool) -> Tdmpc2Config:
     frames = "pixel_encoder.weight" in source.tensors
     encoders = tuple(encoder(source, name) for name in order(source))
     pixel_width = source.shape("pixel_encoder.weight")[0] if frames else 0
-    check(facts, encoders, source.shape("dynamics.0.weight")[1] - source.shape("dynamics.2.weight")[0])
+    width, actions = source.shape("dynamics.2.weight")[0], source.shape("dynamics.0.weight")[1]
+    check(facts, encoders, source.agreed(actions - width, "action_dim", "cfg.action_dim"))
+    for part in encoders:
+        source.agreed(part.inputs, f"extra_dims.{part.name}", f"cfg.extra_dims.{part.name}")
+    mean, std = source.pixels(facts, (IMAGENET_MEAN, IMAGENET_STD))
     return Tdmpc2Config(
         name=facts.name,
         description=facts.description,
-        image_size=source.number("pixels of a frame's side", "image_size", "cfg.image_size") if frames else 0,
-        pixel_width=pixel_width,
+        image_size=side(source, facts) if frames else 0,
+        pixel_mean=mean,
+        pixel_std=std,
+        pixel_width=source.agreed(pixel_width, *of_training(f"encoding.{PIXELS}")) if frames else 0,
         encoders=encoders,
         simnorm_dim=constant(source, "simnorm_dim", own),
-        mlp_width=source.shape("dynamics.0.weight")[0],
-        critics=source.layers("qs"),
-        bins=source.shape("reward.2.weight")[0],
+        mlp_width=source.agreed(source.shape("dynamics.0.weight")[0], *of_training("mlp_dim")),
+        critics=source.agreed(source.layers("qs"), *of_training("num_q")),
+        bins=source.agreed(source.shape("reward.2.weight")[0], *of_training("num_bins")),
         low_bin=constant(source, "vmin", own),
         high_bin=constant(source, "vmax", own),
         discount=constant(source, "discount", own),
@@ -60,13 +67,23 @@ def configuration(source: Published, facts: Facts, own: bool) -> Tdmpc2Config:
     )
 
 
+def of_training(name: str) -> tuple[str, str]:
+    """Where stable-worldmodel's settings and converted modules say something of the training."""
+    return f"wm.{name}", f"cfg.wm.{name}"
+
+
+def side(source: Published, facts: Facts) -> int:
+    """Side of frames, pixels: of the facts, else of the settings; FamilyError asks for it."""
+    return facts.image_size or source.number("pixels of a frame's side", "image_size", "cfg.image_size")
+
+
 def constant(source: Published, name: str, own: bool) -> Any:
     """A constant of the training, of the settings; else what its code has for it; FamilyError where that is nothing."""
     found = source.setting(f"wm.{name}", f"cfg.wm.{name}", name)
     known = "wm" in source.settings or any(attribute.startswith("cfg.wm.") for attribute in source.attributes)
     if found is None:
         found = OWN_CONSTANTS.get(name) if own else DEFAULTS.get(name) if known else None
-    if not isinstance(found, int | float):
+    if not isinstance(found, int | float) or isinstance(found, bool):
         raise FamilyError(f"{name} is missing: {CONFIG_FILE} should have it as {name if own else f'wm.{name}'}")
     return found
 
@@ -106,7 +123,7 @@ def check(facts: Facts, encoders: tuple[StateEncoder, ...], actions: int) -> Non
 
 def planner(source: Published) -> PlannerDefaults:
     """The search of the settings, the published one where they have none: MPPI, planning again after every step."""
-    found = {name: source.setting(name, f"wm.{name}", f"cfg.{name}", f"cfg.wm.{name}") for name in PLANNER}
+    found = {name: searched(source, name) for name in PLANNER}
     known = {name: value if found[name] is None else found[name] for name, value in PLANNER.items()}
     return PlannerDefaults(
         algorithm="mppi",
@@ -116,3 +133,9 @@ def planner(source: Published) -> PlannerDefaults:
         elite_count=int(known["num_elites"]),
         initial_std=known["max_std"] / 2,  # of a range of 2: actions are in -1..1
     )
+
+
+def searched(source: Published, name: str) -> Any:
+    """A setting of the search: a training may have another beside it, such as a horizon of its own, which waits."""
+    said = (source.setting(where) for where in (name, f"wm.{name}", f"cfg.{name}", f"cfg.wm.{name}"))
+    return next((value for value in said if value is not None), None)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wmserve_export.families.activations import mish
 from wmserve_export.families.images import normalising
 from wmserve_export.families.lewm.weights import Weights
 from wmserve_export.families.tdmpc2.config import CHANNELS, CONVOLUTIONS, Tdmpc2Config
@@ -96,11 +97,6 @@ class Classes(nn.Module):
         """Scores of the classes `[..., K]` -> the number expected `[...]`."""
         expected = (torch.softmax(scores, dim=-1) @ self.places).squeeze(-1)
         return torch.sign(expected) * (torch.exp(expected.abs()) - 1)
-
-
-def mish(values: Tensor) -> Tensor:
-    """``x tanh(log(1 + exp(x)))``, written out: not every runtime has it."""
-    return values * torch.tanh(functional.softplus(values))
 
 
 def simplices(values: Tensor, size: int) -> Tensor:

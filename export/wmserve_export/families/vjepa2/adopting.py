@@ -18,9 +18,10 @@ from typing import Any
 
 from torch import Tensor
 
+from wmserve_export.families.images import IMAGENET_MEAN, IMAGENET_STD
 from wmserve_export.families.lewm.weights import write
 from wmserve_export.families.published import Facts, Published
-from wmserve_export.families.vit import epsilon, fused_qkv, refuse_other_activations
+from wmserve_export.families.vit import activation_of, epsilon, fused_qkv
 from wmserve_export.families.vjepa2.config import VJepa2Config
 
 SETTINGS: Mapping[int, Mapping[str, int]] = {
@@ -55,7 +56,6 @@ MASK_TOKENS = "predictor.embeddings.mask_tokens"
 def adopt(family: str, source: Published, facts: Facts, folder: Path) -> None:
     """Write it as a checkpoint of this project; FamilyError says what is missing or does not fit."""
     facts.refuse_action(family)
-    refuse_other_activations(source)
     own = own_names(source.tensors)
     weights = own or huggingface_names(source.tensors)
     found = Published(weights, source.settings, source.attributes)
@@ -102,27 +102,33 @@ def configuration(source: Published, known: Mapping[str, Any], facts: Facts) -> 
     settings = Published(source.tensors, {**known, **source.settings}, {})
 
     def number(what: str, setting: str) -> int:
-        return settings.number(what, setting, setting)
+        return settings.number(what, setting)
 
     width, _, tubelet, patch, _ = source.shape(PATCHES)
     block, predictor_block = "encoder.blocks", "predictor.predictor_blocks"
     given = "context_length" in facts.model_fields_set
+    mlp, narrow = source.shape(f"{block}.0.mlp.fc1.weight")[0], source.shape(EMBEDDING)[0]
+    mean, std = source.pixels(facts, (IMAGENET_MEAN, IMAGENET_STD))
+    sides = "the sides of frames, pixels (published are 256 and 384),"
     return VJepa2Config(
         name=facts.name,
         description=facts.description,
-        image_size=number("the sides of frames, pixels (published are 256 and 384),", "crop_size"),
-        patch_size=patch,
-        tubelet_size=tubelet,
+        image_size=facts.image_size or number(sides, "crop_size"),
+        patch_size=source.agreed(patch, "patch_size"),
+        tubelet_size=source.agreed(tubelet, "tubelet_size"),
         context_length=facts.context_length if given else number("the frames of a clip", "frames_per_clip"),
-        latent_dim=width,
-        depth=source.layers(block),
+        latent_dim=source.agreed(width, "hidden_size"),
+        depth=source.agreed(source.layers(block), "num_hidden_layers"),
         heads=number("heads of the encoder", "num_attention_heads"),
-        mlp_width=source.shape(f"{block}.0.mlp.fc1.weight")[0],
-        predictor_dim=source.shape(EMBEDDING)[0],
-        predictor_depth=source.layers(predictor_block),
+        mlp_width=mlp,
+        predictor_dim=source.agreed(narrow, "pred_hidden_size"),
+        predictor_depth=source.agreed(source.layers(predictor_block), "pred_num_hidden_layers"),
         predictor_heads=number("heads of the predictor", "pred_num_attention_heads"),
         predictor_mlp_width=source.shape(f"{predictor_block}.0.mlp.fc1.weight")[0],
-        mask_tokens=source.layers("predictor.mask_tokens"),
+        mask_tokens=source.agreed(source.layers("predictor.mask_tokens"), "pred_num_mask_tokens"),
         qkv_bias=f"{block}.0.attn.qkv.bias" in source.tensors,
         layer_norm_eps=epsilon(source),
+        activation=activation_of(source),
+        pixel_mean=mean,
+        pixel_std=std,
     )

@@ -5,6 +5,8 @@ from typing import Literal, Self
 from pydantic import PositiveFloat, PositiveInt, model_validator
 
 from wmserve_export.families import Described
+from wmserve_export.families.activations import Activation
+from wmserve_export.families.images import IMAGENET_MEAN, IMAGENET_STD
 from wmserve_export.families.vit import LAYER_NORM_EPS
 
 
@@ -29,6 +31,10 @@ class VJepa2Config(Described):
     mask_tokens: PositiveInt
     qkv_bias: bool = True
     layer_norm_eps: PositiveFloat = LAYER_NORM_EPS
+    activation: Activation = "gelu"
+    pixel_mean: tuple[float, float, float] = IMAGENET_MEAN
+    """Of pixels in 0..1: ImageNet's, as the authors' training uses it."""
+    pixel_std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = IMAGENET_STD
 
     @property
     def side(self) -> int:

@@ -28,10 +28,11 @@ class Encoder(nn.Module):
         self.config = config
         # The authors' convolution has no overlap in time: over a tubelet's frames as channels, it is one in space.
         kernel = weights["encoder.patch_embed.proj.weight"].transpose(1, 2).flatten(1, 2)
-        self.patches = patch_layer(kernel, weights["encoder.patch_embed.proj.bias"])
+        bias = weights["encoder.patch_embed.proj.bias"]
+        self.patches = patch_layer(kernel, bias, config.pixel_mean, config.pixel_std)
         self.rotation = Rotation(config.tubelets, config.side, config.latent_dim // config.heads)
         self.layers = nn.ModuleList(
-            Layer(weights, f"encoder.blocks.{index}", config.heads, config.layer_norm_eps, rotated=True)
+            Layer(weights, f"encoder.blocks.{index}", config.heads, config.layer_norm_eps, True, config.activation)
             for index in range(config.depth)
         )
         self.norm = norm_layer(weights, "encoder.norm", config.layer_norm_eps)
@@ -65,9 +66,9 @@ class Predictor(nn.Module):
         token = weights[f"predictor.mask_tokens.{MASK_TOKEN % config.mask_tokens}"]
         self.register_buffer("mask_token", token.float().clone())
         self.rotation = Rotation(config.tubelets, config.side, config.predictor_dim // config.predictor_heads)
+        names = [f"predictor.predictor_blocks.{index}" for index in range(config.predictor_depth)]
         self.layers = nn.ModuleList(
-            Layer(weights, f"predictor.predictor_blocks.{index}", config.predictor_heads, self.eps, rotated=True)
-            for index in range(config.predictor_depth)
+            Layer(weights, name, config.predictor_heads, self.eps, True, config.activation) for name in names
         )
         out = Affine.linear(weights, "predictor.predictor_proj")
         self.out = out.after_norm(weights, "predictor.predictor_norm").module()

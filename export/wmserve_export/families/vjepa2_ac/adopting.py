@@ -10,8 +10,8 @@ and ``vjepa2_ac_droid`` the same network trained without a mistake in the loss, 
 alone. Their planning differs (a window of two frames, other bounds); what is exported is the first's.
 
 No file has settings. Those that the authors published are known; a ``config.json`` beside it says others:
-``img_size``, ``num_frames``, ``encoder.num_heads``, ``predictor.num_heads``. Bounds of actions and the planner are the
-released code's, where ``--world`` does not say others. How far the robot reaches is asked for.
+``img_size``, ``num_frames``, ``encoder.num_heads``, ``predictor.num_heads``, ``hidden_act``. Bounds of actions and the
+planner are the released code's, where ``--world`` does not say others. How far the robot reaches is asked for.
 """
 
 from collections.abc import Mapping
@@ -21,8 +21,10 @@ from torch import Tensor
 from wmserve.world import Axis
 
 from wmserve_export.families import CONFIG_FILE, FamilyError
+from wmserve_export.families.images import IMAGENET_MEAN, IMAGENET_STD
 from wmserve_export.families.lewm.weights import Weights, write
 from wmserve_export.families.published import Facts, Published
+from wmserve_export.families.vit import activation_of
 from wmserve_export.families.vjepa2_ac.config import (
     ACTION,
     CONVENTIONS,
@@ -82,20 +84,24 @@ def configuration(source: Published, facts: Facts) -> VJepa2AcConfig:
     if len(action.axes) != len(POSE) or action.action_block != 1:
         changes = ", ".join(f"delta_{name}" for name in POSE)
         raise FamilyError(f"action: the seven axes of the model are {changes}, action_block is 1; or leave it out")
+    mean, std = source.pixels(facts, (IMAGENET_MEAN, IMAGENET_STD))
     return VJepa2AcConfig(
         name=facts.name,
         description=facts.description,
-        image_size=optional(source, "img_size", IMAGE_SIZE),
-        patch_size=patch,
-        latent_dim=width,
-        depth=source.layers("encoder.blocks"),
+        image_size=facts.image_size or optional(source, "img_size", IMAGE_SIZE),
+        patch_size=source.agreed(patch, "patch_size", "encoder.patch_size"),
+        latent_dim=source.agreed(width, "encoder.embed_dim", "predictor.embed_dim"),
+        depth=source.agreed(source.layers("encoder.blocks"), "encoder.depth"),
         heads=heads(source, "encoder", width),
         mlp_width=source.shape("encoder.blocks.0.mlp.fc1.weight")[0],
-        predictor_dim=narrow,
-        predictor_depth=source.layers("predictor.predictor_blocks"),
+        predictor_dim=source.agreed(narrow, "predictor.predictor_embed_dim"),
+        predictor_depth=source.agreed(source.layers("predictor.predictor_blocks"), "predictor.depth"),
         predictor_heads=heads(source, "predictor", narrow),
         predictor_mlp_width=source.shape("predictor.predictor_blocks.0.mlp.fc1.weight")[0],
         frame_limit=optional(source, "num_frames", FRAMES) // TUBELET,
+        activation=activation_of(source),
+        pixel_mean=mean,
+        pixel_std=std,
         knows_pose="predictor.state_encoder.weight" in source.tensors,
         context_length=facts.context_length,
         action=action,
@@ -106,19 +112,16 @@ def configuration(source: Published, facts: Facts) -> VJepa2AcConfig:
 
 
 def heads(source: Published, part: str, width: int) -> int:
-    """Of the settings, else by width; FamilyError asks for them."""
+    """Of the settings, else those that the authors' code gives to this width; FamilyError asks for them."""
     known, setting = HEADS[part], f"{part}.num_heads"
-    try:
-        return source.number(f"heads of the {part}, {width} wide,", setting, setting)
-    except FamilyError:
-        if width not in known:
-            raise
+    if source.setting(setting) is None and width in known:
         return known[width]
+    return source.number(f"heads of the {part}, {width} wide,", setting)
 
 
 def optional(source: Published, setting: str, default: int) -> int:
     """A count of the settings, else what was published."""
-    return source.number(setting, setting, setting) if setting in source.settings else default
+    return default if source.setting(setting) is None else source.number(setting, setting)
 
 
 def pose_axes(facts: Facts) -> tuple[Axis, ...]:

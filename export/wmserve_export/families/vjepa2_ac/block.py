@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from wmserve_export.families.activations import FUNCTIONS, Activation
 from wmserve_export.families.lewm.block import normalise
 from wmserve_export.families.lewm.fusing import Affine
 from wmserve_export.families.lewm.weights import Weights
@@ -49,9 +49,9 @@ class Linear(nn.Module):
 class Block(nn.Module):
     """One pre-norm transformer layer."""
 
-    def __init__(self, weights: Weights, name: str, heads: int) -> None:
+    def __init__(self, weights: Weights, name: str, heads: int, activation: Activation = "gelu") -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.activation = heads, FUNCTIONS[activation]
         qkv = Affine.linear(weights, f"{name}.attn.qkv").after_norm(weights, f"{name}.norm1")
         width = len(qkv.bias) // 3
         query, key, value = (qkv.rows(part * width, (part + 1) * width) for part in range(3))
@@ -73,7 +73,7 @@ class Block(nn.Module):
         query, key = rotated(turning, *turn).chunk(2, dim=-3)
         memory = Memory((*memory.keys, key), (*memory.values, value))
         tokens = tokens + self.out(self.attended(query, memory).transpose(-3, -2).flatten(-2))
-        return tokens + self.mlp_out(functional.gelu(self.mlp_in(normalise(tokens, LAYER_NORM_EPS)))), memory
+        return tokens + self.mlp_out(self.activation(self.mlp_in(normalise(tokens, LAYER_NORM_EPS)))), memory
 
 
 def attended(query: Tensor, memory: Memory) -> Tensor:

@@ -3,10 +3,12 @@
 import math
 from typing import Literal, Self
 
-from pydantic import PositiveInt, model_validator
+from pydantic import PositiveFloat, PositiveInt, model_validator
 from wmserve.world import ActionSpec, Axis, GoalMetric, PlannerDefaults, Readout
 
 from wmserve_export.families import Described
+from wmserve_export.families.activations import Activation
+from wmserve_export.families.images import IMAGENET_MEAN, IMAGENET_STD
 
 POSE = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
 """Of the gripper, in the robot's frame: its place, its rotation (extrinsic "xyz" Euler angles), how closed it is."""
@@ -58,6 +60,10 @@ class VJepa2AcConfig(Described):
     predictor_mlp_width: PositiveInt = 4096
     frame_limit: PositiveInt = 32
     """Most frames that the predictor may see: its attention mask is as large in ``src/hub/backbones.py``, 64 / 2."""
+    activation: Activation = "gelu"
+    pixel_mean: tuple[float, float, float] = IMAGENET_MEAN
+    """Of pixels in 0..1: ImageNet's, as the authors' training uses it."""
+    pixel_std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = IMAGENET_STD
     knows_pose: bool = True
     """False for predictors that see the action alone, such as one of jepa-wms'; the pose is integrated all the same."""
     action: ActionSpec = ACTION

@@ -28,10 +28,11 @@ class Encoder(nn.Module):
         super().__init__()
         # A frame is shown twice: what the kernel does to the first and to the second adds up.
         kernel = weights["encoder.patch_embed.proj.weight"].double().sum(dim=2)
-        self.patches = patch_layer(kernel, weights["encoder.patch_embed.proj.bias"])
+        bias = weights["encoder.patch_embed.proj.bias"]
+        self.patches = patch_layer(kernel, bias, config.pixel_mean, config.pixel_std)
         self.rotation = Rotation(1, config.side, config.latent_dim // config.heads)
         self.layers = nn.ModuleList(
-            Layer(weights, f"encoder.blocks.{index}", config.heads, LAYER_NORM_EPS, rotated=True)
+            Layer(weights, f"encoder.blocks.{index}", config.heads, LAYER_NORM_EPS, True, config.activation)
             for index in range(config.depth)
         )
         self.norm = norm_layer(weights, "encoder.norm", LAYER_NORM_EPS)
@@ -58,7 +59,7 @@ class Predictor(nn.Module):
         head_dim = config.predictor_dim // config.predictor_heads
         self.rotation = FrameRotation(config.frame_limit, config.side, head_dim, 1 + config.knows_pose)
         names = [f"predictor.predictor_blocks.{index}" for index in range(config.predictor_depth)]
-        self.blocks = nn.ModuleList(Block(weights, name, config.predictor_heads) for name in names)
+        self.blocks = nn.ModuleList(Block(weights, name, config.predictor_heads, config.activation) for name in names)
         self.patches = config.patches
         out = Affine.linear(weights, "predictor.predictor_proj")
         self.out = Linear(out.after_norm(weights, "predictor.predictor_norm"))
