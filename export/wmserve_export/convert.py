@@ -5,7 +5,8 @@
 
 Loading such a file runs the code that it names, and what it names can be anything. It is therefore done once, in a
 process of its own that has no network, and what comes out is a ``weights.safetensors``, with ``attributes.json``: the
-numbers that the modules carried, such as counts of heads. The server never loads such a file.
+numbers that the modules carried, such as counts of heads, and which activations they have. The server never loads such
+a file.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from wmserve.torchvision import declare_operators
 
 from wmserve_export.families.lewm.weights import WEIGHTS_FILE
 from wmserve_export.families.published import ATTRIBUTES_FILE
@@ -66,9 +68,14 @@ def has_own_network() -> bool:
 
 def inside(options: argparse.Namespace) -> int:
     """What runs in the process of its own."""
+    declare_operators()  # stable-worldmodel imports torchvision
     try:
         content = torch.load(options.checkpoint, map_location="cpu", weights_only=False)
         tensors, attributes = collected(content)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0].replace("_", "-")
+        print(f"cannot convert: it needs {package}, which is not installed: pip install {package}", file=sys.stderr)
+        return UNUSABLE
     except Exception as error:  # the file's code may raise anything
         print(f"cannot convert: {type(error).__name__}: {error}", file=sys.stderr)
         return UNUSABLE
@@ -78,18 +85,21 @@ def inside(options: argparse.Namespace) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     save_file(tensors, options.out / WEIGHTS_FILE)
     (options.out / ATTRIBUTES_FILE).write_text(json.dumps(attributes, indent=1) + "\n")
-    print(f"{len(tensors)} tensors and {len(attributes)} numbers written to {options.out.name}")
+    print(f"{len(tensors)} tensors and {len(attributes)} settings written to {options.out.name}")
     return 0
 
 
-def collected(content: Any, prefix: str = "") -> tuple[dict[str, Tensor], dict[str, int | float]]:
-    """Tensors and numbers of modules, and of mappings of modules and tensors, by dotted names."""
+Setting = int | float | str
+
+
+def collected(content: Any, prefix: str = "") -> tuple[dict[str, Tensor], dict[str, Setting]]:
+    """Tensors and settings of modules, and of mappings of modules and tensors, by dotted names."""
     if isinstance(content, nn.Module):
         tensors = {prefix + name: tensor.detach().clone().contiguous() for name, tensor in content.state_dict().items()}
-        return tensors, {prefix + name: value for name, value in numbers(content).items()}
+        return tensors, {prefix + name: value for name, value in carried(content).items()}
     if isinstance(content, Tensor):
         return {prefix.removesuffix("."): content.detach().clone().contiguous()}, {}
-    found: tuple[dict[str, Tensor], dict[str, int | float]] = ({}, {})
+    found: tuple[dict[str, Tensor], dict[str, Setting]] = ({}, {})
     if isinstance(content, dict):
         for name, part in content.items():
             for known, new in zip(found, collected(part, f"{prefix}{name}."), strict=True):
@@ -97,19 +107,24 @@ def collected(content: Any, prefix: str = "") -> tuple[dict[str, Tensor], dict[s
     return found
 
 
-def numbers(module: nn.Module) -> dict[str, int | float]:
-    """Numbers that modules and their configurations carry, by dotted names."""
-    found: dict[str, int | float] = {}
+def carried(module: nn.Module) -> dict[str, Setting]:
+    """Numbers that modules and their configurations carry, by dotted names, and their activations."""
+    found: dict[str, Setting] = {}
     for path, part in module.named_modules():
+        before = f"{path}." if path else ""
         configuration = fields(getattr(part, "config", None))
-        carried = {
+        values = {
             **vars(part),
             **{f"config.{name}": value for name, value in configuration.items()},
             **{f"cfg.{name}": value for name, value in flat(getattr(part, "cfg", None))},
         }
-        for name, value in carried.items():
+        for name, value in values.items():
             if isinstance(value, int | float) and not isinstance(value, bool) and not name.startswith("_"):
-                found[f"{path}.{name}" if path else name] = value
+                found[before + name] = value
+        if isinstance(act := configuration.get("hidden_act"), str):
+            found[f"{before}config.hidden_act"] = act
+        if type(part).__module__ == "torch.nn.modules.activation":
+            found[f"{before}type"] = f"torch.nn.{type(part).__name__}"
     return found
 
 
