@@ -2,13 +2,20 @@
 
     wmserve export CHECKPOINT                                    all in float32
     wmserve export CHECKPOINT --precision mixed                  plans of large worlds come sooner
+    wmserve export --family lewm --template > world.json         what no checkpoint says, to fill in
     wmserve export CHECKPOINT --family lewm --world world.json   as its authors published it
+    wmserve export CHECKPOINT --family lewm --world world.json --check pairs.npz
+                                                                 held against examples of your own, too
     wmserve export CHECKPOINT --target tensorrt-rtx              for NVIDIA GPUs (see wmserve_export.tensorrt)
     wmserve export CHECKPOINT --adapter my_world:load            a family of your own (see wmserve_export.families)
 
 In mixed precision ``plan`` scores all candidates in 8-bit integers and the best again in float32, so that plans are as
 good as in float32 and their costs are float32's. It pays where an engine's time goes into large products; small worlds
 gain nothing.
+
+A world is held against its family's own package, where that is installed and the checkpoint has its settings, and
+against examples that you give (see wmserve_export.pairs). The last line says which; a world that was held against
+neither says so wherever it is described (``reference_checked``).
 
 TensorRT engines are built for certain GPUs and read by the version that built them. ``tensorrt`` is for NVIDIA's Triton
 and builds on the GPU that is to run them; ``tensorrt-rtx`` builds on any machine, and is not run by a server yet.
@@ -19,9 +26,10 @@ import contextlib
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from pydantic import ValidationError
 from wmserve.world import Dtype, Precision, TargetName
@@ -29,8 +37,10 @@ from wmserve.world import Dtype, Precision, TargetName
 from wmserve_export.contract import ExportOptions
 from wmserve_export.export import export_world
 from wmserve_export.families import PUBLISHED, FamilyError, named, published
-from wmserve_export.families.published import read_facts
+from wmserve_export.families.facts import read_facts
+from wmserve_export.families.template import template
 from wmserve_export.gates import FEWEST_CANDIDATES, GateError
+from wmserve_export.reference_gate import Origin
 from wmserve_export.tensorrt import BuildError
 
 GATE_FAILED, UNUSABLE = 1, 2
@@ -38,7 +48,15 @@ GATE_FAILED, UNUSABLE = 1, 2
 
 def main(argv: list[str] | None = None) -> int:
     """Export; 0 when the world is in place, 1 when a gate refused it, 2 when there was nothing to export."""
-    options = parser().parse_args(argv)
+    known = parser()
+    options = known.parse_args(argv)
+    if options.template:
+        if options.family is None:
+            known.error("--template needs --family")
+        print(template(options.family))
+        return 0
+    if options.checkpoint is None:
+        known.error("a checkpoint is needed, or --family F --template")
     sys.path.append(str(Path.cwd()))  # for an adapter that lies here, as `python -m` would find it
     chosen = ExportOptions(
         name=options.name,
@@ -56,16 +74,30 @@ def main(argv: list[str] | None = None) -> int:
     )
     try:
         check(chosen)
-        with checkpoint(options.checkpoint, options.family, options.world) as folder:
-            report = export_world(folder, options.repository, chosen, options.adapter, show=not options.quiet)
+        with checkpoint(options.checkpoint, options.family, options.world) as opened:
+            origin = replace(opened.origin, pairs=options.check, adapter=options.adapter)
+            place, show = options.repository, not options.quiet
+            report = export_world(opened.folder, place, chosen, options.adapter, show, origin)
     except GateError as error:
         print(f"refused, nothing was written: {error}", file=sys.stderr)
         return GATE_FAILED
     except (FamilyError, BuildError, ValidationError, OSError) as error:
         print(f"cannot export: {error}", file=sys.stderr)
         return UNUSABLE
-    print(json.dumps(report, indent=2))
+    print(json.dumps(report, indent=2), flush=True)
+    print(last_line(report), file=sys.stderr)
     return 0
+
+
+def last_line(report: Mapping[str, Any]) -> str:
+    """What was exported, and what it was held against."""
+    if not report["reference_checked"]:
+        return (
+            f"exported {report['world']}, NOT checked against a reference (reference_checked: false): "
+            f"{report['reference']}; --check pairs.npz gives examples of your own"
+        )
+    worst = max(report["reference_errors"].values(), default=0.0)
+    return f"exported {report['world']}, checked against {report['reference']}: off by at most {worst:.1e}"
 
 
 def check(options: ExportOptions) -> None:
@@ -76,17 +108,25 @@ def check(options: ExportOptions) -> None:
         raise FamilyError("--precision mixed is for the target cpu; TensorRT has --dtype float16 and bfloat16")
 
 
+@dataclass(frozen=True)
+class Opened:
+    """A checkpoint folder of this project, and what it was made of."""
+
+    folder: Path
+    origin: Origin
+
+
 @contextlib.contextmanager
-def checkpoint(source: Path, family: str | None, world: Path | None) -> Iterator[Path]:
+def checkpoint(source: Path, family: str | None, world: Path | None) -> Iterator[Opened]:
     """A checkpoint folder of this project, made of one that was published, where its family is named."""
     if family is None:
-        yield source
+        yield Opened(source, Origin())
         return
     adopt = named(PUBLISHED[family])
     facts, found = read_facts(world), published.read(source)
     with tempfile.TemporaryDirectory() as folder:
         adopt(family, found, facts, Path(folder))
-        yield Path(folder)
+        yield Opened(Path(folder), Origin(family, found, facts))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -98,7 +138,7 @@ def parser() -> argparse.ArgumentParser:
     )
     defaults = ExportOptions()
     add = parser.add_argument
-    add("checkpoint", type=Path, help="folder with config.json and weights, or what family or adapter read")
+    add("checkpoint", type=Path, nargs="?", help="folder with config.json and weights, or what family or adapter read")
     read = parser.add_mutually_exclusive_group()
     read.add_argument(
         "--family", choices=sorted(PUBLISHED), help="read the checkpoint as this family's authors publish theirs"
@@ -106,7 +146,16 @@ def parser() -> argparse.ArgumentParser:
     read.add_argument(
         "--adapter", metavar="MODULE:FUNCTION", help="read it by a function of your own, which returns torch modules"
     )
-    add("--world", type=Path, metavar="FILE", help="JSON of what such a checkpoint does not say: name, actions")
+    add("--world", type=Path, metavar="FILE", help="JSON or YAML of what such a checkpoint does not say: name, actions")
+    add("--template", action="store_true", help="print such a file for --family, with comments, to fill in, and stop")
+    add(
+        "--check",
+        type=Path,
+        metavar="PAIRS.npz",
+        help="examples that the training's own code made, which the world must answer alike: observations "
+        "[M, T, h, w, 3] uint8 and latents [M, T, D]; where it predicts, actions [M, (T - 1 + H) x action_block, A] "
+        "and predicted [M, H, D]; all is described in wmserve_export.pairs",
+    )
     add("--repository", type=Path, default=Path("model_repository"), help="where Triton reads (default: %(default)s)")
     add("--name", help="name to serve the world under (default: the checkpoint's)")
     add(

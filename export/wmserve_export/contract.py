@@ -10,12 +10,14 @@ from wmserve_export.engines import CPU, search_members
 from wmserve_export.examples import EXAMPLES_FILE
 from wmserve_export.external_data import progress
 from wmserve_export.families import CONFIG_FILE, Encoder, FamilyConfig, verbs
+from wmserve_export.reference_gate import Reference
 
 WEIGHTS = ("*.safetensors", "*.npz", "*.pt", "*.pth")
 PART = 16 << 20
 """Bytes of a file that are read at a time."""
 DEFAULT_HORIZONS = (1, 2)
 """Model steps of a world that predicts and does not plan."""
+UNCHECKED = Reference((), "nobody has held it against its family's own code")
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,13 @@ def engine_horizons(config: FamilyConfig, options: ExportOptions) -> tuple[int, 
     return tuple(sorted(set(options.horizons or planned or DEFAULT_HORIZONS)))
 
 
-def build(family: Encoder, options: ExportOptions, digests: Digests, target: Target = CPU) -> World:
+def build(
+    family: Encoder,
+    options: ExportOptions,
+    digests: Digests,
+    target: Target = CPU,
+    reference: Reference = UNCHECKED,
+) -> World:
     """The contract; pydantic's ValidationError where a part does not fit."""
     config = family.config
     horizons = engine_horizons(config, options)
@@ -88,6 +96,8 @@ def build(family: Encoder, options: ExportOptions, digests: Digests, target: Tar
         plan_precision=options.precision,
         target=target,
         digests=digests,
+        reference_checked=reference.checked,
+        reference=reference.said,
     )
 
 

@@ -1,4 +1,4 @@
-"""The way of a world: load -> trace -> (make coarse ->) parity -> rank -> (build for TensorRT ->) write."""
+"""The way of a world: load -> reference -> trace -> (coarse ->) parity -> rank -> (build for TensorRT ->) write."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -16,23 +16,30 @@ from wmserve_export.engines import Engine, engines
 from wmserve_export.examples import Examples
 from wmserve_export.external_data import ExternalData, has_external_data
 from wmserve_export.onnx_graphs import export_engine
+from wmserve_export.reference_gate import Origin, Reference, reference
 from wmserve_export.tensorrt import half
 from wmserve_export.triton_models import data_files
 
 
 def export_world(
-    checkpoint: Path, place: Path, options: ExportOptions, adapter: str | None = None, show: bool = True
+    checkpoint: Path,
+    place: Path,
+    options: ExportOptions,
+    adapter: str | None = None,
+    show: bool = True,
+    origin: Origin | None = None,
 ) -> dict[str, object]:
     """Export a checkpoint into the repository at `place` and return the report.
 
-    FamilyError when it cannot be loaded, GateError when a gate refuses it, BuildError when TensorRT does; then
-    nothing is written.
+    `origin` says what the world is held against. FamilyError when it cannot be loaded, GateError when a gate refuses
+    it, BuildError when TensorRT does; then nothing is written.
     """
     family = families.load(checkpoint, adapter)
     known = Digests(checkpoint=contract.checkpoint_digest(checkpoint, show), engines={})
     # Before the work: a contract that does not fit is known at once.
     target = tensorrt.target(options)
-    draft = contract.build(family, options, known, target)
+    held = reference(family, origin or Origin(adapter=adapter))
+    draft = contract.build(family, options, known, target, held)
     with repository.staging(place) as staged:
         files = write_engines(family, draft, staged / "onnx", show)
         figures = try_gates(family, files, Examples.load(checkpoint, family), options, show)
@@ -40,8 +47,8 @@ def export_world(
             files = tensorrt.build_engines(family.config, draft, files, staged / "built", options, show)
         everything = keyed(target, files)
         engine_digests = {key: contract.file_digest(file, show) for key, file in everything.items()}
-        world = contract.build(family, options, known.model_copy(update={"engines": engine_digests}), target)
-        report = {**as_report(world, everything), **figures}
+        world = contract.build(family, options, known.model_copy(update={"engines": engine_digests}), target, held)
+        report = {**as_report(world, everything), **figures, **reference_report(held)}
         repository.write(staged, place, world, family.config, files, report, options.max_batch)
     return report
 
@@ -97,6 +104,11 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def reference_report(held: Reference) -> dict[str, object]:
+    """Figures of the reference gate."""
+    return {"reference_checked": held.checked, "reference": held.said, "reference_errors": dict(held.errors)}
 
 
 def as_report(world: World, files: Mapping[str, Path]) -> dict[str, object]:

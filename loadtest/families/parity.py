@@ -76,8 +76,8 @@ def written(case: Case, folder: Path) -> tuple[Path, Path]:
 def loaded(case: Case, folder: Path) -> Encoder:
     """The modules that its engines are made of."""
     source, facts = written(case, folder)
-    with checkpoint(source, case.family, facts) as adopted:
-        return families.load(adopted)
+    with checkpoint(source, case.family, facts) as opened:
+        return families.load(opened.folder)
 
 
 def name_of(case: Case) -> str:

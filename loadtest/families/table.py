@@ -34,7 +34,8 @@ HEAD = """# Families
 Made by `make families` on {date}. Weights are random and sizes small, but for the last table; every checkpoint is
 written as its users have it and exported by `wmserve export --family`. *Parity* is the largest difference of an
 engine's output from the reference implementation's (stable-worldmodel's, transformers', or the authors'), relative to
-the largest value, in float32; {limit} is allowed. `–`: the family has no such verb.
+the largest value, in float32; {limit} is allowed. `–`: the family has no such verb. What an export of
+your own checkpoint is held against: [reference.md](reference.md).
 """
 LIMIT = 1e-4
 

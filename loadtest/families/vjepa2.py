@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 from transformers import VJEPA2Config, VJEPA2Model
 from wmserve_export.families import published
 from wmserve_export.families.vjepa2 import VJepa2
+from wmserve_export.peers.vjepa2 import filled_one
 
 from loadtest.families import adopting
 from loadtest.families.comparing import normalised, relative_error
@@ -69,26 +69,10 @@ def filled(model: VJEPA2Model, clips: Tensor, hidden: Tensor) -> tuple[Tensor, T
     One clip after the other, since lists of indices of one batch are of one length; something must be hidden of each,
     and something not.
     """
-    outputs = [filled_one(model, clip[None], away.flatten() > 0) for clip, away in zip(clips, hidden, strict=True)]
+    pairs = zip(normalised(clips), hidden, strict=True)
+    outputs = [filled_one(model, clip[None], away.flatten() > 0) for clip, away in pairs]
     latents, surprise = zip(*outputs, strict=True)
     return torch.cat(latents), torch.stack(surprise)
-
-
-def filled_one(model: VJEPA2Model, clip: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-    """Latents `[1, N, C]` and surprise `[N]` of a clip, of which the patches `hidden` `[N]` are hidden."""
-    visible, away = torch.nonzero(~hidden).T, torch.nonzero(hidden).T
-    tokens = model.encoder.embeddings(normalised(clip))[:, visible[0]]
-    for layer in model.encoder.layer:
-        tokens = layer(tokens, position_mask=visible)[0]
-    seen = torch.zeros(1, len(hidden), tokens.shape[-1])
-    seen[:, visible[0]] = model.encoder.layernorm(tokens)
-    predicted = model.predictor(seen, context_mask=[visible], target_mask=[away]).last_hidden_state
-    whole = encoded(model, clip)
-    target = functional.layer_norm(whole, whole.shape[-1:])[:, away[0]]
-    surprise = torch.zeros(len(hidden))
-    surprise[away[0]] = (predicted - target).abs().mean(dim=-1)[0]
-    seen[:, away[0]] = predicted
-    return seen, surprise
 
 
 def own_format(model: VJEPA2Model) -> dict[str, dict[str, Tensor]]:

@@ -328,6 +328,10 @@ class World(Part):
     """Precision of ``plan``; the cost of the plan returned is float32's either way, as is all else."""
     target: Target = Target()
     digests: Digests
+    reference_checked: bool = False
+    """Whether encodings and predictions were held against the family's own code, or examples of it, at the export."""
+    reference: str = ""
+    """Against what, such as `stable-worldmodel 0.1.1` or `pairs.npz: 16 examples`; where against nothing, why."""
     calibration: Calibration | None = None
     """None where nobody has measured it, or with other engines: predictions then say nothing of their errors."""
 

@@ -15,10 +15,10 @@ from wmserve_export.__main__ import main
 from wmserve_export.families import FamilyError, published
 from wmserve_export.families.lewm.adopting import adopt
 from wmserve_export.families.lewm.config import LewmConfig
+from wmserve_export.reference_gate import Origin, reference
 
 import loadtest.evaluation  # noqa: F401  # lets stable-worldmodel import torchvision
 from loadtest import lewm_checkpoint, lewm_reference
-from tests.conftest import ROOT
 from tests.export.test_export import read_world
 from tests.export.test_lewm import newer_name
 
@@ -43,7 +43,17 @@ def settings() -> dict[str, object]:
     """The part of a published ``config.json`` that is read, as Hydra writes it."""
     return {
         "_target_": "stable_worldmodel.wm.lewm.LeWM",
-        "encoder": {"_target_": "stable_pretraining.backbone.utils.vit_hf", "size": "tiny", "patch_size": 7},
+        "encoder": {
+            "_target_": "stable_pretraining.backbone.utils.vit_hf",
+            "size": "tiny",
+            "patch_size": 7,
+            "image_size": 28,
+            "hidden_size": 24,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 3,
+            "intermediate_size": 40,
+            "use_mask_token": False,
+        },
         "predictor": {"_target_": "stable_worldmodel.wm.lewm.module.Predictor", "heads": 4, "dim_head": 8},
     }
 
@@ -75,7 +85,8 @@ def test_every_form_is_read_as_the_same_world(
     family, frames = families.load(tmp_path / "adopted"), torch.full((1, 1, 28, 28, 3), 9, dtype=torch.uint8)
     assert isinstance(family.config, LewmConfig)
     sizes = {name: value for name, value in family.config.model_dump().items() if name != "planner"}
-    assert sizes == {name: value for name, value in CONFIG.model_dump().items() if name != "planner"}
+    known = {**CONFIG.model_dump(), "encoder_dim": 24, "predictor_dim": 24, "predicted_dim": 24}
+    assert sizes == {name: value for name, value in known.items() if name != "planner"}
     reference = lewm_reference.build(CONFIG, weights)
     with torch.inference_mode():
         wanted = lewm_reference.encode(reference, (frames / 255.0).permute(0, 1, 4, 2, 3))
@@ -89,7 +100,9 @@ def test_a_pldm_is_the_references(context_length: int, weights: dict[str, Tensor
     One problem at a time: the reference's cost fails on several.
     """
     folder = checkpoint(tmp_path / "published", weights)
-    (folder / "config.json").write_text(json.dumps({"encoder_scale": "tiny", "predictor": {"heads": 4}}))
+    (folder / "config.json").write_text(
+        json.dumps({"encoder_scale": "tiny", "encoder": {"num_attention_heads": 3}, "predictor": {"heads": 4}})
+    )
     world.write_text(json.dumps(json.loads(world.read_text()) | {"context_length": context_length}))
     adopt("pldm", published.read(folder), published.read_facts(world), tmp_path / "adopted")
     family = families.load(tmp_path / "adopted")
@@ -150,8 +163,16 @@ def test_what_is_missing_is_asked_for_by_name(
     (folder / "config.json").unlink()
     facts["action"]["axes"] = CONFIG.action.model_dump()["axes"]
     world.write_text(json.dumps(facts))
-    with pytest.raises(FamilyError, match=r"heads of the predictor are missing: config\.json .* predictor\.heads"):
-        adopt("lewm", published.read(folder), published.read_facts(world), tmp_path / "adopted")
+    for said, missing in (
+        ({}, r"heads of the encoder are missing: config\.json .* encoder\.num_attention_heads"),
+        (
+            {"encoder": {"num_attention_heads": 3}},
+            r"heads of the predictor are missing: config\.json .* predictor\.heads",
+        ),
+    ):
+        (folder / "config.json").write_text(json.dumps(said))
+        with pytest.raises(FamilyError, match=missing):
+            adopt("lewm", published.read(folder), published.read_facts(world), tmp_path / "adopted")
 
 
 def test_what_is_no_checkpoint_is_said(tmp_path: Path) -> None:
@@ -261,20 +282,21 @@ def test_a_converted_object_is_the_same_world(
     world: Path,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """stable-worldmodel's ``_object.ckpt``; heads come from what the modules carried."""
-    # torchvision's CUDA build fails beside a CPU torch unless it is helped, in the other process, too.
-    (tmp_path / "sitecustomize.py").write_text("import loadtest.evaluation")
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
+    """stable-worldmodel's ``_object.ckpt``; heads come from what the modules carried, and its package agrees.
+
+    In the environment as it is: the process of its own imports stable-worldmodel without help from here.
+    """
     torch.save(lewm_reference.build(CONFIG, weights), tmp_path / "lewm_object.ckpt")
     arguments = [str(tmp_path / "lewm_object.ckpt"), "--out", str(tmp_path / "out"), "--trust"]
     status = convert.main(arguments)
     if status and convert.NO_NETWORK in capfd.readouterr().err:
         status = convert.main([*arguments, "--with-network"])
     assert status == 0
-    adopt("lewm", published.read(tmp_path / "out"), published.read_facts(world), tmp_path / "adopted")
+    found, facts = published.read(tmp_path / "out"), published.read_facts(world)
+    adopt("lewm", found, facts, tmp_path / "adopted")
     family = families.load(tmp_path / "adopted")
+    assert reference(family, Origin("lewm", found, facts)).checked
     assert isinstance(family.config, LewmConfig)
     assert (family.config.encoder_heads, family.config.predictor_heads) == (3, 4)
     tensors = published.read(tmp_path / "adopted").tensors

@@ -60,6 +60,9 @@ def show_world(world: World) -> str:
         else "",
         "planner": f"{search}, horizon {planner.horizon}" if world.HasField("planner") else "",
         "checkpoint": world.digests.checkpoint,
+        "reference": f"{'checked against' if world.reference_checked else 'not checked:'} {world.reference}"
+        if world.reference
+        else "not checked",
     }
     said = [f"  {name:<14}  {text}" for name, text in lines.items() if text]
     return "\n".join([f"{world.name} ({world.family}): {world.description}", *said])

@@ -1435,6 +1435,16 @@ export interface components {
              */
             readonly target?: components["schemas"]["Target"];
             readonly digests: components["schemas"]["Digests"];
+            /**
+             * Reference Checked
+             * @default false
+             */
+            readonly reference_checked?: boolean;
+            /**
+             * Reference
+             * @default
+             */
+            readonly reference?: string;
             /** @default null */
             readonly calibration?: components["schemas"]["Calibration"] | null;
         };
