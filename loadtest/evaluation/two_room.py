@@ -10,7 +10,6 @@ the success of that baseline; `plan_ms_median`, seen by a single caller; `episod
 
 import argparse
 import json
-import math
 import statistics
 import tempfile
 import time
@@ -23,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
+from wmserve.intervals import wilson
 from wmserve_client import Client
 from wmserve_client.stable_worldmodel import ServerPolicy
 
@@ -33,16 +33,7 @@ from loadtest.evaluation.protocols import PROTOCOLS, Problems, Protocol
 from loadtest.serving import running
 
 WORLD = "two_room"
-Z_95 = 1.959964
 TIMED_PLANS = 100
-
-
-def wilson(successes: int, count: int) -> tuple[float, float]:
-    """95 % interval of a proportion (Wilson 1927)."""
-    share, z = successes / count, Z_95
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
-    return middle - half, middle + half
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ the tuning seeds and the tuning doors. Final figures are the business of `make e
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import sqrt
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from wmserve.intervals import wilson
 from wmserve.world import PlannerDefaults
 
 from wmserve_export.families.conv_jepa import ConvJepa, load
@@ -131,15 +131,6 @@ def policies(world: ConvJepa, seed: int) -> dict[str, Policy]:
     }
 
 
-def interval(successes: int, count: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a rate."""
-    z = 1.96
-    rate = successes / count
-    middle = (rate + z * z / (2 * count)) / (1 + z * z / count)
-    half = z * sqrt(rate * (1 - rate) / count + z * z / (4 * count * count)) / (1 + z * z / count)
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
 def evaluate(world: ConvJepa, count: int, seed: int = TUNING_SEED) -> dict[str, dict[str, tuple[float, float, float]]]:
     """Success rate with its interval, by policy and protocol; printed as it comes."""
     table: dict[str, dict[str, tuple[float, float, float]]] = {}
@@ -147,7 +138,7 @@ def evaluate(world: ConvJepa, count: int, seed: int = TUNING_SEED) -> dict[str, 
         row = {}
         for protocol in PROTOCOLS:
             done = play(draw_episodes(protocol, count, seed), protocol.budget, policy)
-            row[protocol.name] = (float(done.mean()), *interval(int(done.sum()), count))
+            row[protocol.name] = (float(done.mean()), *wilson(int(done.sum()), count))
             rate, low, high = row[protocol.name]
             print(f"{name:24} {protocol.name:22} {100 * rate:5.1f} % [{100 * low:.1f}, {100 * high:.1f}]", flush=True)
         table[name] = row
