@@ -94,15 +94,18 @@ class Conversion:
 
     def _own_files(self, digest: str) -> frozenset[str]:
         """Trajectories in the folder; DataError where some are not of these settings."""
-        files = sorted(self._folder.glob("*.npz"))
-        foreign = [file.name for file in files if writing.settings_of(file) not in (digest, None)]
-        unknown = [file.name for file in files if writing.settings_of(file) is None and "_" not in file.name[8:9]]
-        if foreign or unknown:
+        made = {file.name: writing.settings_of(file) for file in sorted(self._folder.glob("*.npz"))}
+        foreign = [
+            name
+            for name, settings in made.items()
+            if settings not in (digest, None if writing.OURS.match(name) else digest)
+        ]
+        if foreign:
             raise DataError(
-                f"{self._folder} has {len(foreign + unknown)} trajectories made otherwise, such as "
-                f"{(foreign + unknown)[0]}; choose another folder (settings are in its {report.REPORT_FILE})"
+                f"{self._folder} has {len(foreign)} trajectories made otherwise, such as {foreign[0]}; choose another "
+                f"folder (settings are in its {report.REPORT_FILE})"
             )
-        return frozenset(file.name for file in files)
+        return frozenset(made)
 
     def _one(self, index: int, name: str, shift: int, digest: str, tally: Tally) -> None:
         """Write one episode, unless it is there or too short."""

@@ -12,6 +12,8 @@ from wmserve.trajectories import UNREADABLE
 
 from wmserve_export.trajectories.source import Floats
 
+OURS = re.compile(r"[0-9a-f]{8}_")
+"""How names of files begin."""
 SOURCE = "source"
 """Array of one string: JSON of the episode and of the settings that it was made with."""
 
