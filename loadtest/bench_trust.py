@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from wmserve_client import Guard
 from wmserve_export import repository
+from wmserve_export.calibration import health
 from wmserve_export.calibration.measure import verified
 from wmserve_export.engines import Engine
 from wmserve_export.runtime import Runner
@@ -289,14 +290,15 @@ def trap(report: Report, chosen: Options) -> None:
 def collapse(report: Report, chosen: Options) -> None:
     """Whether encoders that have collapsed are kept from being served, and healthy ones are not."""
     latents = collapsed.healthy_latents(collapsed.BATCH * chosen.batches)
-    alarms = collapsed.false_alarms(latents)
     said = {name: collapsed.said_of(change) for name, change in collapsed.encoders(latents).items()}
-    rows = [*said.items(), ("healthy (control)", f"{alarms} of {chosen.batches} batches called collapsed")]
+    healthy = {name: health.finding(found) for name, found in collapsed.sound(())}
+    rows = [*said.items(), *((f"{name} (healthy)", text or "ok") for name, text in healthy.items())]
     report.table("Collapsed encoders, and what readiness says", ("encoder", "said"), rows)
-    missed = sum("has collapsed" not in text for text in said.values())
+    missed = sum("calibration has found" not in text for text in said.values())
+    false = sum(text is not None for text in healthy.values())
     report.add(
         Goal("collapse_missed", "collapsed encoders that are served", missed, 0),
-        Goal("collapse_false_alarms", "healthy batches that are called collapsed", alarms, 0),
+        Goal("collapse_false", f"healthy encoders that are called collapsed, of {len(healthy)}", false, 0),
     )
 
 
@@ -347,7 +349,11 @@ def poor(report: Report, chosen: Options) -> None:
     rows = [("tolerance, a step's usual length", said.tolerance), ("radius of one step, median", said.radius)]
     report.table("tiny-jepa's published weights", ("what", "latent units"), rows)
     report.remarks.append(f"tiny-jepa's plans are refused for {', '.join(said.reasons)}")
+    report.remarks.append(f"it would not be served: {said.finding}")
     report.add(
+        Goal(
+            "poor_found", "calibrations of tiny-jepa's weights that find something", float(bool(said.finding)), 1, True
+        ),
         Goal("poor_refused", "plans of tiny-jepa's weights that are refused", said.refused, 0.99, True),
         Goal("poor_radius", "its radius over its tolerance", said.radius / said.tolerance, 1, True),
     )

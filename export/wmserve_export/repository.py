@@ -29,11 +29,12 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as triton
-from wmserve.world import CONTRACT_PARAMETER, Calibration, World
+from wmserve.world import CONTRACT_PARAMETER, Calibration, ServedAnyway, World
 
 from wmserve_export import triton_models
 from wmserve_export.engines import Engine
@@ -145,11 +146,22 @@ def calibrate(repository: Path, world: World, calibration: Calibration, files: M
     for key, content in files.items():
         verb, _, name = key.partition("/")
         replace_file(version_folder(repository, world.engine(verb)) / name, content)
-    write_contract(repository, world.model_copy(update={"calibration": calibration}))
+    write_contract(repository, world.model_copy(update={"calibration": calibration, "served_anyway": None}))
     if world.calibration is not None:  # only now does nothing speak of the old ones any more
         for key in world.calibration.files.keys() - files.keys():
             verb, _, name = key.partition("/")
             (version_folder(repository, world.engine(verb)) / name).unlink(missing_ok=True)
+
+
+def serve_anyway(repository: Path, name: str, wanted: bool) -> World:
+    """Have a world served in spite of what its calibration found, or no longer; only its contract changes."""
+    world = read(repository, name)
+    finding = None if world.calibration is None else world.calibration.collapsed
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    word = ServedAnyway(finding=finding, since=since) if wanted and finding is not None else None
+    world = world.model_copy(update={"served_anyway": word})
+    write_contract(repository, world)
+    return world
 
 
 def write_contract(repository: Path, world: World) -> None:

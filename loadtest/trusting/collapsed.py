@@ -1,7 +1,16 @@
-"""Encoders that have collapsed in four ways, made from the reference world's; and what a server says of them."""
+"""Encoders that have collapsed in four ways, made from the reference world's; and what is said of them.
 
+    python -m loadtest.trusting.collapsed [--also REPOSITORY WORLD TRAJECTORIES ...]
+
+measures them, tiny-jepa's weights, and healthy encoders of other families and widths, without a server, and prints
+a line of JSON: `collapse_missed` of those, `collapse_false` of these. `--also` counts a world of one's own among the
+healthy ones.
+"""
+
+import argparse
+import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from shutil import copytree
 
@@ -9,15 +18,19 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 from tqdm import tqdm
-from wmserve.statistics import collapse
+from wmserve.world import Health
 from wmserve_export import repository
+from wmserve_export.calibration import health, trajectories
 from wmserve_export.calibration.calibrate import calibrate_world
-from wmserve_export.calibration.measure import Engines
-from wmserve_export.contract import digest
+from wmserve_export.calibration.measure import Engines, measure
+from wmserve_export.calibration.trajectories import Trajectory
+from wmserve_export.contract import ExportOptions, digest
+from wmserve_export.export import export_world, one_thread
 from wmserve_export.reference import calibrate
 from wmserve_export.triton_models import VERSION
 
 from loadtest.serving import ROOT, running
+from loadtest.trusting import healthy, tiny, trap
 from loadtest.trusting.rollouts import WORLD, Doubles
 
 REPOSITORY = ROOT / "model_repository"
@@ -105,22 +118,86 @@ def changed(model: bytes, change: Callable[[onnx.ModelProto], None]) -> bytes:
     return made
 
 
+def prepare(place: Path, change: Callable[[onnx.ModelProto], None]) -> None:
+    """The reference world with such an encoder, not calibrated, in a repository of its own."""
+    copytree(REPOSITORY, place)
+    world = repository.read(place, WORLD)
+    file = place / world.engine("encode") / VERSION / "engine.onnx"
+    file.write_bytes(changed(file.read_bytes(), change))
+    engines = {**world.digests.engines, KEY: digest(file.read_bytes())}
+    digests = world.digests.model_copy(update={"engines": engines})
+    repository.write_contract(place, world.model_copy(update={"digests": digests, "calibration": None}))
+
+
 def said_of(change: Callable[[onnx.ModelProto], None]) -> str:
     """What readiness says of the reference world with such an encoder, calibrated; ``ok`` if it is served."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "repository"
-        copytree(REPOSITORY, place)
-        world = repository.read(place, WORLD)
-        file = place / world.engine("encode") / VERSION / "engine.onnx"
-        file.write_bytes(changed(file.read_bytes(), change))
-        engines = {**world.digests.engines, KEY: digest(file.read_bytes())}
-        digests = world.digests.model_copy(update={"engines": engines})
-        repository.write_contract(place, world.model_copy(update={"digests": digests, "calibration": None}))
+        prepare(place, change)
         calibrate_world(place, WORLD, calibrate.trajectories(SEED, TRAJECTORIES), TRAJECTORIES, show=False)
         with running(Path(folder) / "log", model_repository=str(place)) as server:
             return server.verdict()
 
 
-def false_alarms(latents: Doubles) -> int:
-    """Batches of healthy latents that are called collapsed."""
-    return sum(collapse(batch) is not None for batch in np.split(latents, len(latents) // BATCH))
+def of_world(place: Path, name: str, source: Iterable[Trajectory], count: int = TRAJECTORIES) -> Health:
+    """What collapse would show in, of a world in a repository, on `count` trajectories."""
+    with one_thread():
+        found = measure(Engines(place, repository.read(place, name)), source, count, None, name, show=True)
+    return health.measure(found.thumbnails, found.context[:, -1], found.latents, found.truth)
+
+
+def broken() -> Iterator[tuple[str, Health]]:
+    """The four, and weights that hardly predict."""
+    logs = list(calibrate.trajectories(SEED, TRAJECTORIES))
+    for name, change in encoders(healthy_latents(CLUSTERS * EACH)).items():
+        with tempfile.TemporaryDirectory() as folder:
+            prepare(Path(folder) / "repository", change)
+            yield name, of_world(Path(folder) / "repository", WORLD, logs)
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "repository"
+        export_world(tiny.checkpoint(Path(folder) / "checkpoint"), place, ExportOptions(rank_problems=20), show=False)
+        yield tiny.NAME, of_world(place, tiny.NAME, tiny.logs(TRAJECTORIES))
+
+
+def sound(also: Iterable[tuple[str, str, str]]) -> Iterator[tuple[str, Health]]:
+    """The reference world, the world with a pit, those of `healthy`, and others in repositories."""
+    yield WORLD, of_world(REPOSITORY, WORLD, calibrate.trajectories(SEED, TRAJECTORIES))
+    with tempfile.TemporaryDirectory() as folder:
+        export_world(trap.CHECKPOINT, Path(folder), ExportOptions(rank_problems=20), show=False)
+        yield trap.NAME, of_world(Path(folder), trap.NAME, trap.logs(TRAJECTORIES))
+    for name, seen in healthy.encoders():
+        thumbnails = np.stack([health.thumbnail(frame) for frame in seen.frames])
+        yield name, health.measure(thumbnails, seen.start, seen.predicted, seen.truth)
+    for place, name, folder in also:
+        found = trajectories.files(Path(folder))
+        yield (
+            name,
+            of_world(Path(place), name, trajectories.read(found, repository.read(Path(place), name)), len(found)),
+        )
+
+
+def main() -> None:
+    """Measure, and print a line for each and the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--also", nargs=3, action="append", default=[], metavar=("REPOSITORY", "WORLD", "TRAJECTORIES"))
+    also = parser.parse_args().also
+    said: dict[str, list[str | None]] = {"broken": [], "sound": []}
+    for kind, encoders_ in (("broken", broken()), ("sound", sound(also))):
+        for name, found in encoders_:
+            said[kind].append(health.finding(found))
+            figures = {field: float(f"{value:.3g}") for field, value in found.model_dump().items()}
+            print(json.dumps({"encoder": name, "kind": kind, "finding": said[kind][-1], **figures}), flush=True)
+    print(
+        json.dumps(
+            {
+                "collapse_missed": said["broken"].count(None),
+                "collapse_of": len(said["broken"]),
+                "collapse_false": len(said["sound"]) - said["sound"].count(None),
+                "collapse_false_of": len(said["sound"]),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tiny_jepa._orby import OrbyWorld, collect_episodes
 from tqdm import trange
 from wmserve_client import Client, Plan, PlannerOptions
+from wmserve_export import repository
 from wmserve_export.calibration.calibrate import calibrate_world
 from wmserve_export.calibration.trajectories import Trajectory
 from wmserve_export.contract import ExportOptions
@@ -37,6 +38,8 @@ class Verdict:
     refused: float
     """Part of the plans."""
     reasons: dict[str, int]
+    finding: str | None
+    """For which it would not be served, had an operator not said to serve it anyway."""
 
 
 def picture(grey: NDArray[np.float32]) -> Frame:
@@ -95,7 +98,8 @@ def verdict(folder: Path, count: int) -> Verdict:
         server.wait_ready()
         with Client(server.grpc) as client:
             planned = executed(client, max(PLANS, count))
-    calibrate_world(place, NAME, logs(LOGS), LOGS, planned)
+    found = calibrate_world(place, NAME, logs(LOGS), LOGS, planned)
+    repository.serve_anyway(place, NAME, wanted=True)
     with running(folder / "asked.log", model_repository=str(place)) as server:
         server.wait_ready()
         with Client(server.grpc) as client:
@@ -106,4 +110,5 @@ def verdict(folder: Path, count: int) -> Verdict:
         radius=float(np.median([plan.radius[0] for plan in plans])),  # type: ignore[index]  # it is calibrated
         refused=float(np.mean([plan.status == "refused" for plan in plans])),
         reasons={name: reasons.count(name) for name in sorted(set(reasons))},
+        finding=found.collapsed,
     )

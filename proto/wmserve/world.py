@@ -24,7 +24,7 @@ Axes: `T` context frames, `N` environment steps, `H` model steps, `A` action dim
 
 import hashlib
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, PositiveInt, model_validator
 
@@ -187,8 +187,11 @@ QUANTILE_LEVELS = (*(level / 100 for level in range(100)), 0.995, 0.999, 1.0)
 """Levels at which a calibration keeps the quantiles of a score: from the least score seen to the largest."""
 
 Quantile = Annotated[tuple[FiniteFloat, ...], Field(min_length=len(QUANTILE_LEVELS), max_length=len(QUANTILE_LEVELS))]
+Check = Literal["unfamiliar", "disagreement"]
 ByStep = tuple[FiniteFloat, ...]
 """`[H x levels]`, row by row: quantiles of each number of model steps."""
+USUALLY = 0.5
+"""Part of the predictions that come true in a world that predicts at all."""
 Scales = Annotated[tuple[Annotated[FiniteFloat, Field(ge=0)], ...], Field(min_length=1)]
 
 
@@ -232,6 +235,28 @@ class Quantiles(Part):
         return quantiles[(steps - 1) * len(QUANTILE_LEVELS) : steps * len(QUANTILE_LEVELS)]
 
 
+class Executed(Part):
+    """What is usual of plans that came true as far as they are executed: of their first `h` model steps, h = 1 to H."""
+
+    came_true: Scales
+    """`[H]`: part of the plans that came true so far."""
+    disagreement: ByStep
+    """As in `Quantiles`, like the next."""
+    distance: ByStep
+    radius: ByStep | None = None
+    """Of the largest radius at 0.9 of a step, over the tolerance; 0 where hardly any plan came true.
+
+    None where an operator has named the tolerance: it is then a bound.
+    """
+    beyond_logs: tuple[Check, ...] = ()
+    """Checks that also hold plans against logged trajectories, since most plans that left those went astray."""
+    margin: Annotated[FiniteFloat, Field(ge=1)] = 1.0
+    """Where plans are few: how far beyond the largest score of those that came true a plan has to score to be refused.
+
+    Over the distance of that score from their median; 1 where there are enough of them.
+    """
+
+
 class Planned(Part):
     """How far predictions of plans erred that a search had proposed and the environment then executed.
 
@@ -249,6 +274,36 @@ class Planned(Part):
     distance: Quantile
     held_out_gap: Quantile | None
     """Goal cost by the members that the search never asked less that by those it asked; None where it asks all."""
+    executed: Executed | None = None
+    """None in calibrations that did not measure it: plans are then judged as if all of them were executed."""
+
+    def counted(self, steps: int) -> int:
+        """Plans that quantiles are taken from: those whose first model steps came true; all where hardly any did."""
+        part = 1.0 if self.executed is None else self.executed.came_true[steps - 1]
+        return round(part * self.plans) if part >= USUALLY else self.plans
+
+
+class Health(Part):
+    """What collapse would show in, measured on the calibration's frames.
+
+    Dimension and nearest stand beside the least of encoders that were never trained, on the same frames: random
+    projections, principal components, random convolutions.
+    """
+
+    deviation: Annotated[FiniteFloat, Field(ge=0)]
+    """Of latents from their mean, over its length."""
+    rank: Annotated[FiniteFloat, Field(ge=1)]
+    """Effective rank of latents less their mean."""
+    dimension: Annotated[FiniteFloat, Field(ge=0)]
+    """Directions that latents vary in among near neighbours."""
+    reference_dimension: Annotated[FiniteFloat, Field(ge=0)]
+    nearest: Annotated[FiniteFloat, Field(ge=0)]
+    """Distance of latents from the nearest others, over the usual distance; medians."""
+    reference_nearest: Annotated[FiniteFloat, Field(ge=0)]
+    copying: Annotated[FiniteFloat, Field(ge=0)]
+    """Error of predictions over that of copies of the last latents, medians, at the best number of model steps."""
+    told_apart: Annotated[FiniteFloat, Field(ge=0, le=1)]
+    """Part of the predictions that are nearer to what happened than to what happened elsewhere, at the best number."""
 
 
 class Calibration(Part):
@@ -282,7 +337,12 @@ class Calibration(Part):
     smallest_std: Annotated[FiniteFloat, Field(ge=0)]
     """Of these latents' dimensions."""
     collapsed: str | None = None
-    """Why these latents are no representation of what is seen; such a world is not served. None if they may be one."""
+    """What is wrong with the latents or the predictions, with figures; None where nothing was found.
+
+    Such a world is served only where an operator has said so.
+    """
+    health: Health | None = None
+    """None in calibrations that did not measure it."""
 
     def holds_for(self, digests: Digests) -> bool:
         """Whether it was measured with these engines, and is what it was when it was made."""
@@ -290,8 +350,20 @@ class Calibration(Part):
 
     def own_digest(self) -> str:
         """What `digest` has to be."""
-        content = self.model_dump_json(exclude={"digest"})
+        later: dict[str, Any] = {} if self.health else {"health": True}
+        if self.planned is not None and self.planned.executed is None:
+            later["planned"] = {"executed"}  # a field that nothing stands in changes no digest: there was none once
+        content = self.model_dump_json(exclude={"digest": True} | later)
         return f"sha256:{hashlib.sha256(content.encode()).hexdigest()}"
+
+
+class ServedAnyway(Part):
+    """An operator's word that a world is served in spite of what its calibration found."""
+
+    finding: str
+    """The finding, with its figures, as the calibration puts it: of another finding it says nothing."""
+    since: str
+    """When that was said, UTC, ISO 8601."""
 
 
 class World(Part):
@@ -334,6 +406,14 @@ class World(Part):
     """Against what, such as `stable-worldmodel 0.1.1` or `pairs.npz: 16 examples`; where against nothing, why."""
     calibration: Calibration | None = None
     """None where nobody has measured it, or with other engines: predictions then say nothing of their errors."""
+    served_anyway: ServedAnyway | None = None
+    """Who has the last word on a finding of the calibration; None where no operator has said to serve it anyway."""
+
+    @property
+    def withheld(self) -> str | None:
+        """The finding for which it is not served; None where there is none, or an operator has it served anyway."""
+        found = None if self.calibration is None else self.calibration.collapsed
+        return None if self.served_anyway is not None and self.served_anyway.finding == found else found
 
     @property
     def latent_dim(self) -> int:

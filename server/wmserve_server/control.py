@@ -36,7 +36,7 @@ class Control:
         asked, seen = self._request(turn)
         last, executed = self._last, 0
         if last is not None and last.status == "ok" and self._asked is not None and self._asked.world == asked.world:
-            executed = self._executed(turn, asked.world)
+            executed = self._executed(turn)
         outcome = await self._outcome(asked, seen, executed, "plan.context" if turn.plan else "seen")
         if outcome is not None and outcome.latents_id and self._core.world(asked.world).context_length == 1:
             seen = m.Context(latents_id=outcome.latents_id)
@@ -56,14 +56,10 @@ class Control:
         assert turn.seen is not None, "messages guarantee one of the two"
         return self._asked, turn.seen
 
-    def _executed(self, turn: m.ControlRequest, world: str) -> int:
+    def _executed(self, turn: m.ControlRequest) -> int:
         """Environment steps of the last plan that were executed."""
         assert self._last is not None, "there is one"
-        assert self._last.actions is not None, "it was not refused"
-        if turn.executed_steps is not None:
-            return turn.executed_steps
-        contract = self._core.world(world)
-        return min(contract.search.receding_horizon * contract.action.action_block, len(self._last.actions))
+        return self._last.execute_steps if turn.executed_steps is None else turn.executed_steps
 
     async def _outcome(
         self, asked: m.PlanRequest, seen: m.Context, executed: int, field: str

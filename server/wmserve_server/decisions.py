@@ -3,6 +3,7 @@
 import secrets
 from dataclasses import dataclass
 
+import numpy as np
 from wmserve.world import World
 
 from wmserve_server.backend import Floats, Start
@@ -19,6 +20,8 @@ class Decision:
 
     start: Start
     actions: Floats
+    execute_steps: int
+    """Environment steps of them that were to be executed before planning again."""
 
 
 class Decisions:
@@ -28,10 +31,11 @@ class Decisions:
         self._store = store
         self._lifetime_s = lifetime_s
 
-    async def put(self, world: World, start: Start, actions: Floats) -> str:
+    async def put(self, world: World, start: Start, actions: Floats, execute_steps: int) -> str:
         """Keep a decision and return its handle; StateUnavailable if that cannot be."""
         decision_id = f"dec_{secrets.token_urlsafe(16)}"
         arrays = {"latents": start.latents, "action_history": start.action_history, "actions": actions}
+        arrays["execute_steps"] = np.array([execute_steps], np.float32)
         await self._store.put(decision_id, pack("decision", origin(world), arrays), self._lifetime_s)
         return decision_id
 
@@ -42,7 +46,8 @@ class Decisions:
             raise DecisionNotFound("unknown or expired; send `acted` instead", field=FIELD)
         try:
             facts, arrays = unpack("decision", record)
-            found = Decision(Start(arrays["latents"], arrays.get("action_history")), arrays["actions"])
+            start = Start(arrays["latents"], arrays.get("action_history"))
+            found = Decision(start, arrays["actions"], int(arrays["execute_steps"][0]))
         except (Unreadable, KeyError):
             raise DecisionNotFound("was kept by another version of the server; send `acted`", field=FIELD) from None
         if facts != origin(world):

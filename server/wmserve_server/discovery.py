@@ -58,11 +58,14 @@ async def discover(client: InferenceServerClient, known: Mapping[str, str]) -> D
             log.error("world %s is not served: %s", name, error)
             problems.append(f"world {name} has no valid contract")
             continue
-        calibration = served[name].world.calibration
-        if calibration is not None and calibration.collapsed is not None:
-            log.error("world %s is not served, its encoder has collapsed: %s", name, calibration.collapsed)
-            problems.append(f"world {name} has collapsed: {calibration.collapsed}")
+        world = served[name].world
+        if (finding := world.withheld) is not None:
+            log.error("world %s is not served, its calibration has found: %s", name, finding)
+            problems.append(f"world {name} is not served, its calibration has found: {finding}")
             del served[name]
+        elif world.calibration is not None and world.calibration.collapsed is not None:
+            problems.append(f"world {name} is served although its calibration has found: {world.calibration.collapsed}")
+            log.warning("%s", problems[-1])
     return Discovery(served, tuple(problems), refusals)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
-from wmserve.statistics import effective_rank
+from wmserve.statistics import effective_rank, pooled
 
 from wmserve_server.backend import Floats
 
@@ -48,7 +48,7 @@ class LatentsWindows(Collector):
 
     def add(self, world: str, latents: Floats) -> None:
         """Take in latents `[L, D]`, of patches their mean; a world whose latents have another size begins anew."""
-        flat = latents.reshape(len(latents), -1, latents.shape[-1]).mean(axis=1)
+        flat = pooled(latents)
         window = self._windows.get(world)
         if window is None or window.rows.shape[1] != flat.shape[1]:
             window = self._windows[world] = LatentsWindow(flat.shape[1])

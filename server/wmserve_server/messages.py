@@ -32,6 +32,10 @@ TimeoutMs = Annotated[
 ]
 
 UNKEPT = "Left out where it could not be kept: the state store cannot be reached, or has no room."
+PValueResolution = Annotated[
+    float | None,
+    Field(description="Smallest p-value that this calibration can show: 1 / (n + 1) of n trajectories."),
+]
 CALIBRATED = "False where nobody has measured how far this world errs: what depends on it is then left out."
 
 
@@ -233,7 +237,12 @@ class Guard(Message):
     ] = None
     refusal_level: Annotated[
         FiniteFloat | None,
-        Field(gt=0, lt=1, description="Part of the calibration's plans that each check lets pass; default 0.999."),
+        Field(
+            gt=0,
+            lt=1,
+            description="Part of the plans that came true in the calibration that each check lets pass; "
+            "default 0.999, with which all together let pass at least 0.99.",
+        ),
     ] = None
     return_refused: Annotated[bool, Field(description="Return the actions of a refused plan, too.")] = False
 
@@ -265,6 +274,7 @@ class EncodeResponse(Message):
         tuple[float, ...] | None,
         Field(description="`[T]`: how many of the calibration's frames scored as high or higher, 0 to 1."),
     ] = None
+    p_value_resolution: PValueResolution = None
 
 
 class RolloutRequest(Message):
@@ -345,6 +355,7 @@ class RolloutResponse(Message):
         tuple[int, ...] | None,
         Field(description="`[S]`: model steps up to which every radius is within the tolerance."),
     ] = None
+    p_value_resolution: PValueResolution = None
 
 
 class PlanRequest(Message):
@@ -366,6 +377,16 @@ class PlanRequest(Message):
     session: Annotated[
         str, Field(max_length=64, description="As in observe: a session that has seen its world change gets no plan.")
     ] = ""
+    execute_steps: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=MAX_COUNT,
+            description="Environment steps of the plan that you execute before you plan again, a multiple of the "
+            "action block: only these are judged by where they lead, by disagreement and by radius. Left out, the "
+            "radius is judged of as many as the world executes before it plans again, and all else of the whole plan.",
+        ),
+    ] = None
 
 
 class PlanTiming(Message):
@@ -468,6 +489,21 @@ class PlanResponse(Message):
         ),
     ] = None
     goal_p_value: Annotated[float | None, Field(description="The same of the goal.")] = None
+    execute_steps: Annotated[
+        int,
+        Field(description="Environment steps that were judged by their radius, to execute before planning again."),
+    ]
+    p_value_resolution: Annotated[
+        float | None,
+        Field(description="Smallest p-value that the calibration's plans can show: 1 / (n + 1) of n that came true."),
+    ] = None
+    refusal_level: Annotated[
+        float | None,
+        Field(
+            description="Part of healthy plans that each check is known to let pass: less than was asked for where so "
+            "few plans were executed that they cannot tell such rare ones."
+        ),
+    ] = None
 
 
 class Acted(Message):
@@ -489,7 +525,9 @@ class ObserveRequest(Message):
     executed_steps: Annotated[
         int | None,
         Field(
-            ge=1, le=MAX_COUNT, description="Environment steps of the plan that were executed; default: its world's."
+            ge=1,
+            le=MAX_COUNT,
+            description="Environment steps of the plan that were executed; default: its `execute_steps`.",
         ),
     ] = None
     session: Annotated[
@@ -557,6 +595,7 @@ class ObserveResponse(Message):
     changed: Annotated[
         bool | None, Field(description="Whether it got there in this session: predictions are of another world.")
     ] = None
+    p_value_resolution: PValueResolution = None
 
 
 class ControlResponse(Message):

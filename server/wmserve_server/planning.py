@@ -36,6 +36,8 @@ class Asked:
     state: State
     deadline: float | None
     guarded: Guarded | None
+    execute_steps: int
+    """Environment steps that are executed before planning again."""
 
     @property
     def model_steps(self) -> int:
@@ -65,6 +67,7 @@ def resolve(request: PlanRequest, world: World, started: float) -> Asked:
     targets, metric = wanted_readouts(request, world), world.metric
     readouts = None if targets is None else validation.readout_goal(targets, world)
     guard, penalty = request.guard, request.guard.penalty
+    execute = execute_steps(request.execute_steps, block, shape.steps)
     seed = secrets.randbits(53) if asked.seed is None else asked.seed
     problem = Problem(shape, validation.limits(request.limits, world), settings, seed)
     return Asked(
@@ -79,8 +82,19 @@ def resolve(request: PlanRequest, world: World, started: float) -> Asked:
         ),
         begin(problem, warm_start(asked, shape, world)),
         None if request.deadline_ms is None else started + request.deadline_ms / 1000,
-        trust.guarded(world, guard.level, guard.tolerance, guard.refusal_level, horizon),
+        trust.guarded(world, guard.level, guard.tolerance, guard.refusal_level, horizon, execute),
+        block * trust.executed_steps(world, horizon, execute),
     )
+
+
+def execute_steps(given: int | None, block: int, steps: int) -> int | None:
+    """Model steps of a plan of `steps` environment steps that a caller says it executes; None where it says nothing."""
+    if given is None:
+        return None
+    if given % block or given > steps:
+        what = f"must be a multiple of the action block, {block}, at most the plan's {steps} environment steps"
+        raise InvalidArgument(f"{what}, not {given}", field="execute_steps")
+    return given // block
 
 
 def wanted_readouts(request: PlanRequest, world: World) -> dict[str, float] | None:

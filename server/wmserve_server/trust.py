@@ -15,7 +15,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from wmserve.world import QUANTILE_LEVELS, Calibration, Level, Planned, Quantiles, World
+from wmserve.world import QUANTILE_LEVELS, ByStep, Calibration, Check, Level, Planned, Quantiles, World
 
 from wmserve_server.backend import Floats, Rolled
 from wmserve_server.errors import InvalidArgument
@@ -123,7 +123,23 @@ class Guarded:
     planned: Planned
     level: Level
     tolerance: float
+    bound: bool
+    """Whether the tolerance is held whatever is usual of plans: a caller has named it, or an operator."""
     refusal_level: float
+    executed: int
+    """Model steps whose radius counts: those that are executed before planning again."""
+    judged: int
+    """Model steps that all else counts of: these, where a caller has said so, or the whole plan."""
+
+    @property
+    def plans(self) -> int:
+        """Plans that came true so far, which p-values are taken from."""
+        return self.planned.counted(self.judged)
+
+    @property
+    def known_level(self) -> float:
+        """Part of healthy plans that a check is known to let pass."""
+        return min(self.refusal_level, self.plans / (self.plans + 1))
 
 
 @dataclass(frozen=True)
@@ -141,15 +157,22 @@ class Judgement:
     disagreement_p_value: float
     trusted_horizon: int
     held_out_gap_p_value: float | None
+    frame_p_values: Mapping[str, float | None]
     reasons: tuple[str, ...]
 
 
 def guarded(
-    world: World, level: float | None, tolerance: float | None, refusal_level: float | None, horizon: int
+    world: World,
+    level: float | None,
+    tolerance: float | None,
+    refusal_level: float | None,
+    horizon: int,
+    execute: int | None = None,
 ) -> Guarded | None:
     """Look a guard up in the world's calibration; None where it knows nothing of plans, or of plans so long.
 
-    InvalidArgument where a caller asks for what the world cannot say.
+    `execute` is the model steps that the caller says it executes, None where it says nothing. InvalidArgument where a
+    caller asks for what the world cannot say.
     """
     calibration = world.calibration
     planned = None if calibration is None else calibration.planned
@@ -164,8 +187,16 @@ def guarded(
         planned,
         at_level(world, planned.levels, level, "guard.level"),
         calibration.tolerance if tolerance is None else tolerance,
+        tolerance is not None or planned.executed is None or planned.executed.radius is None,
         DEFAULT_REFUSAL_LEVEL if refusal_level is None else refusal_level,
+        executed_steps(world, horizon, execute),
+        horizon if execute is None else execute,
     )
+
+
+def executed_steps(world: World, horizon: int, execute: int | None) -> int:
+    """Model steps of a plan that are executed before planning again: what the caller says, or the world's."""
+    return min(world.search.receding_horizon, horizon) if execute is None else execute
 
 
 def of_plan(
@@ -177,55 +208,109 @@ def of_plan(
     held_out_gap: float | None,
     frames: Mapping[str, float | None],
 ) -> Judgement:
-    """Judge a plan: its expected error, disagreement and distance `[H]`, its gap, p-values of frames it rests on.
+    """Judge a plan: its expected error, disagreement and distance `[H]`, its gap, how unlike frames it rests on are.
 
     No gap is held against the calibration's where the goal is not one of latents.
     """
     assert world.calibration is not None, "who is guarded has a calibration"
     planned, horizon = asked.planned, len(expected_error)
     radius = expected_error * np.array(asked.level.radius[:horizon], np.float32)
-    logged = world.calibration
-    ood, spread = largest(distance[None], logged.distance_scale), largest(disagreement[None], logged.disagreement_scale)
-    # Unusual among plans or among logs: executed plans may themselves have gone where no log had.
-    ood_p_value, disagreement_p_value = (
-        min(
-            float(p_values(of_plans, score, planned.plans)[0]),
-            float(p_values(Quantiles.after(horizon, of_logs), score, logged.trajectories)[0]),
-        )
-        for score, of_plans, of_logs in (
-            (ood, planned.distance, logged.quantiles.distance),
-            (spread, planned.disagreement, logged.quantiles.disagreement),
-        )
-    )
-    gap_p_value = None
-    if held_out_gap is not None and planned.held_out_gap is not None:
-        gap_p_value = float(p_values(planned.held_out_gap, np.array(held_out_gap), planned.plans))
+    logged, judged = world.calibration, asked.judged
+    ood = float(largest(distance[None, :judged], logged.distance_scale)[0])
+    spread = float(largest(disagreement[None, :judged], logged.disagreement_scale)[0])
+    by_steps = planned.executed
+    far = planned.distance if by_steps is None else Quantiles.after(judged, by_steps.distance)
+    apart = planned.disagreement if by_steps is None else Quantiles.after(judged, by_steps.disagreement)
+    checks = {name: unusual(asked, planned.ood, score, 2 * planned.plans) for name, score in frames.items()}
+    checks["unfamiliar"] = of_steps(world, asked, "unfamiliar", far, logged.quantiles.distance, ood)
+    checks["disagreement"] = of_steps(world, asked, "disagreement", apart, logged.quantiles.disagreement, spread)
+    checks["held_out_gap"] = unusual(asked, planned.held_out_gap, held_out_gap, planned.counted(horizon))
+    reasons = [name for name, found in checks.items() if found.refused]
     trusted = int(np.cumprod(radius <= asked.tolerance).sum())
-    # What no calibration plan came up to is refused at any level: so few cannot tell how rare it is.
-    scores: list[tuple[str, float | None, int]] = [
-        *((name, value, 2 * planned.plans) for name, value in frames.items()),
-        ("unfamiliar", ood_p_value, planned.plans),
-        ("disagreement", disagreement_p_value, planned.plans),
-        ("held_out_gap", gap_p_value, planned.plans),
-    ]
-    reasons: list[str] = [
-        name
-        for name, value, count in scores
-        if value is not None and value <= max(1 - asked.refusal_level, 1.0001 / (count + 1))
-    ]
-    if trusted < min(world.search.receding_horizon, horizon):
+    if too_uncertain(asked, expected_error, trusted):
         reasons.append("radius")
     return Judgement(
         radius=radius,
         joint_radius=expected_error * np.array(asked.level.joint_radius[:horizon], np.float32),
         readout_radius=readout_radius(asked.level, expected_error),
-        ood=float(ood[0]),
-        ood_p_value=ood_p_value,
-        disagreement_p_value=disagreement_p_value,
+        ood=ood,
+        ood_p_value=checks["unfamiliar"].known,
+        disagreement_p_value=checks["disagreement"].known,
         trusted_horizon=trusted,
-        held_out_gap_p_value=gap_p_value,
+        held_out_gap_p_value=checks["held_out_gap"].p_value,
+        frame_p_values={name: checks[name].p_value for name in frames},
         reasons=tuple(reasons),
     )
+
+
+@dataclass(frozen=True)
+class Checked:
+    """How unusual a score is, and whether so much as to refuse the plan; no p-value where there is no score."""
+
+    p_value: float | None
+    refused: bool
+
+    @property
+    def known(self) -> float:
+        """The p-value of a score that there is."""
+        assert self.p_value is not None, "every plan has this score"
+        return self.p_value
+
+
+def unusual(asked: Guarded, quantiles: Sequence[float] | None, score: float | None, count: int) -> Checked:
+    """Hold a score against those of `count` plans that came true.
+
+    What none of them came up to is refused at any level: so few cannot tell how rare it is. Where they are so few that
+    the checks together would then refuse too many healthy plans, it has to be beyond them by a margin.
+    """
+    if score is None or quantiles is None:
+        return Checked(None, refused=False)
+    p_value = float(p_values(quantiles, np.array(score), count))
+    finest, part = 1.0001 / (count + 1), 1 - asked.refusal_level
+    refused = p_value <= max(part, finest)
+    if refused and part < finest and asked.planned.executed is not None:
+        median, most = quantiles[len(QUANTILE_LEVELS) // 2], quantiles[-1]
+        refused = score - median >= asked.planned.executed.margin * (most - median)
+    return Checked(p_value, refused)
+
+
+def of_steps(
+    world: World, asked: Guarded, name: Check, of_plans: Sequence[float], of_logs: ByStep, score: float
+) -> Checked:
+    """Hold a score of a plan's steps against plans and, unless plans that left the logs mostly came true, against logs.
+
+    Executed plans may themselves have gone where no log had.
+    """
+    assert world.calibration is not None, "who is guarded has a calibration"
+    found = unusual(asked, of_plans, score, asked.plans)
+    if asked.planned.executed is not None and name not in asked.planned.executed.beyond_logs:
+        return found
+    logged = Quantiles.after(asked.judged, of_logs)
+    p_value = float(p_values(logged, np.array(score), world.calibration.trajectories))
+    refused = p_value <= max(1 - asked.refusal_level, 1.0001 / (asked.plans + 1))
+    return Checked(min(found.known, p_value), found.refused or refused)
+
+
+def too_uncertain(asked: Guarded, expected_error: Floats, trusted: int) -> bool:
+    """Whether the radius of a step that is executed is over the tolerance, and over what is usual of plans.
+
+    A tolerance that somebody has named is held whatever is usual.
+    """
+    if asked.bound:
+        return trusted < asked.executed
+    executed = asked.planned.executed
+    assert executed is not None, "guarded has looked"
+    assert executed.radius is not None, "guarded has looked"
+    ratio = uncertainty(asked, expected_error[: asked.executed])
+    usual = Quantiles.after(asked.executed, executed.radius)
+    return ratio > 1 and unusual(asked, usual, ratio, asked.planned.counted(asked.executed)).refused
+
+
+def uncertainty(asked: Guarded, expected_error: Floats) -> float:
+    """The largest radius of a step at 0.9, over the tolerance: what `Executed.radius` has quantiles of."""
+    level = next((one for one in asked.planned.levels if one.level == DEFAULT_LEVEL), asked.level)
+    radius = expected_error * np.array(level.radius[: len(expected_error)], np.float32)
+    return float(radius.max() / asked.tolerance)
 
 
 @lru_cache(maxsize=1024)
@@ -242,6 +327,11 @@ def p_values(quantiles: Sequence[float], values: NDArray[np.floating], count: in
     """
     below = np.interp(values, *distribution(tuple(quantiles)), left=0.0, right=1.0)
     return ((1.0 - below) * count + 1.0) / (count + 1.0)
+
+
+def resolution(count: int) -> float:
+    """The smallest p-value that `count` scores can show."""
+    return 1 / (count + 1)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,9 @@ PLAN_NUMBERS = (
     "observation_p_value",
     "goal_p_value",
     "constraint_probability",
+    "execute_steps",
+    "p_value_resolution",
+    "refusal_level",
 )
 
 
@@ -184,6 +187,7 @@ def plan_request(message: pb.PlanRequest) -> m.PlanRequest:
             "constraints": tuple(constraint(one) for one in message.constraints),
             "guard": guard(message.guard),
             "session": message.session,
+            "execute_steps": message.execute_steps or None,
         },
     )
 
@@ -198,6 +202,7 @@ def encode_response(answer: m.EncodeResponse) -> pb.EncodeResponse:
         calibrated=answer.calibrated,
         ood=answer.ood,
         ood_p_value=answer.ood_p_value,
+        p_value_resolution=answer.p_value_resolution,
     )
 
 
@@ -220,6 +225,7 @@ def rollout_response(answer: m.RolloutResponse) -> pb.RolloutResponse:
         ood_p_value=answer.ood_p_value,
         disagreement_p_value=answer.disagreement_p_value,
         trusted_horizon=answer.trusted_horizon,
+        p_value_resolution=answer.p_value_resolution,
     )
 
 

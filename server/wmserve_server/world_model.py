@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from wmserve.world import Planned, Verb, World
+from wmserve.world import Verb, World
 
 from wmserve_server import messages as m
 from wmserve_server import planning, telemetry, trust, validation
@@ -83,7 +83,10 @@ class WorldModel:
         worlds = self.worlds()
         if name not in worlds:
             served = ", ".join(sorted(worlds)) or "none"
-            raise WorldNotFound(f"no such world; served now: {served}", field="world")
+            why = "".join(
+                f"; {problem}" for problem in self._backend.problems() if problem.startswith(f"world {name} ")
+            )
+            raise WorldNotFound(f"no such world; served now: {served}{why}", field="world")
         return worlds[name]
 
     def _answering(self, name: str, verb: Verb) -> World:
@@ -177,7 +180,7 @@ class WorldModel:
         assert best is not None, "a search runs at least one iteration"
         assert state.stop_reason is not None, "it is over"
         must_be_finite(*best.details.values())
-        decision_id = await self._decide(world, start, best.actions)
+        decision_id = await self._decide(world, start, best.actions, asked.execute_steps)
         changed = await self._changed(world, request.session)
         judgement = self._judge(world, request, asked, best.details, {"observation": seen, "goal": goal}, changed)
         self._observe_plan(world, asked.problem.settings.algorithm, state, judgement, decision_id)
@@ -200,6 +203,7 @@ class WorldModel:
             timing=timing(started, encoded, searched),
             digests=world.digests,
             decision_id=decision_id,
+            execute_steps=asked.execute_steps,
         )
 
     async def observe(self, request: m.ObserveRequest) -> m.ObserveResponse:
@@ -240,7 +244,7 @@ class WorldModel:
             return start, actions[0]
         assert request.decision_id is not None, "messages guarantee one source"
         decision, block = await self._decisions.get(world, request.decision_id), world.action.action_block
-        steps = request.executed_steps or min(world.search.receding_horizon * block, len(decision.actions))
+        steps = request.executed_steps or decision.execute_steps
         most = min(len(decision.actions), world.horizon_limit * block)
         if steps % block or steps > most:
             raise InvalidArgument(f"must be a multiple of {block}, at most the plan's {most}", field="executed_steps")
@@ -291,6 +295,7 @@ class WorldModel:
             "coverage": watch.coverage,
             "evidence": watch.evidence,
             "changed": watch.changed,
+            "p_value_resolution": trust.resolution(calibration.trajectories),
         }
 
     async def _observed(
@@ -362,7 +367,7 @@ class WorldModel:
         calibration, expected = world.calibration, details.get(EXPECTED_ERROR)
         if calibration is None or asked.guarded is None or expected is None:
             return known | {"status": "refused" if reasons else "ok", "reasons": reasons}
-        strange = {name: strangest(asked.guarded.planned, seen) for name, seen in frames.items()}
+        strange = {name: strangest(seen) for name, seen in frames.items()}
         # Goals in readouts are measured in other units than those that the gap was calibrated in.
         comparable = gap if request.goal is None or request.goal.readouts is None else None
         spread, distance = details["disagreement"], details[DISTANCE]
@@ -383,8 +388,10 @@ class WorldModel:
             "disagreement_p_value": found.disagreement_p_value,
             "trusted_horizon": found.trusted_horizon,
             "held_out_gap_p_value": found.held_out_gap_p_value,
-            "observation_p_value": strange["observation"],
-            "goal_p_value": strange["goal"],
+            "observation_p_value": found.frame_p_values["observation"],
+            "goal_p_value": found.frame_p_values["goal"],
+            "p_value_resolution": trust.resolution(asked.guarded.plans),
+            "refusal_level": asked.guarded.known_level,
         }
 
     def _unlikeness(self, world: World, encoded: Encoded) -> dict[str, Any]:
@@ -394,11 +401,17 @@ class WorldModel:
         must_be_finite(encoded.ood)
         p_values = trust.p_values(world.calibration.quantiles.ood, encoded.ood, world.calibration.trajectories)
         self._metrics.observe_p_values("encode", world.name, p_values)
-        return {"calibrated": True, "ood": tuple(encoded.ood), "ood_p_value": tuple(p_values)}
+        finest = trust.resolution(world.calibration.trajectories)
+        return {
+            "calibrated": True,
+            "ood": tuple(encoded.ood),
+            "ood_p_value": tuple(p_values),
+            "p_value_resolution": finest,
+        }
 
     def _trust(self, world: World, rolled: Rolled, asked: Confidence | None) -> dict[str, Any]:
         """How far rollouts may be trusted, as fields of an answer; none where nobody has measured it."""
-        if asked is None or rolled.expected_error is None or rolled.distance is None:
+        if world.calibration is None or asked is None or rolled.expected_error is None or rolled.distance is None:
             return {}
         must_be_finite(rolled.expected_error, rolled.distance)
         found = trust.of_rollouts(world, rolled, asked)
@@ -414,6 +427,7 @@ class WorldModel:
             "ood_p_value": tuple(found.ood_p_value),
             "disagreement_p_value": tuple(found.disagreement_p_value),
             "trusted_horizon": tuple(found.trusted_horizon),
+            "p_value_resolution": trust.resolution(world.calibration.trajectories),
         }
 
     async def _keep(self, world: World, encoded: Encoded) -> str | None:
@@ -424,10 +438,10 @@ class WorldModel:
             self._metrics.unkept.labels("latents").inc()
             return None
 
-    async def _decide(self, world: World, start: Start, actions: Floats) -> str | None:
+    async def _decide(self, world: World, start: Start, actions: Floats, execute_steps: int) -> str | None:
         """Handle of a decision; None where it cannot be kept, which is no reason not to answer."""
         try:
-            return await self._decisions.put(world, start, actions)
+            return await self._decisions.put(world, start, actions, execute_steps)
         except StateUnavailable:
             self._metrics.unkept.labels("decision").inc()
             return None
@@ -493,11 +507,9 @@ def broken(asked: Asked, probabilities: tuple[float, ...]) -> bool:
     return any(found > box.risk for found, box in zip(probabilities, boxes, strict=True))
 
 
-def strangest(planned: Planned, seen: Seen | None) -> float | None:
-    """P-value of the strangest frame; None where it is not known."""
-    if seen is None or seen.ood is None:
-        return None
-    return float(trust.p_values(planned.ood, seen.ood, 2 * planned.plans).min())
+def strangest(seen: Seen | None) -> float | None:
+    """How unlike others the strangest frame is; None where it is not known."""
+    return None if seen is None or seen.ood is None else float(seen.ood.max())
 
 
 def shaped(world: World, latents: Floats | None) -> Any:

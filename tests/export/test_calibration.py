@@ -1,5 +1,6 @@
 """Calibrating a world: what is measured is bound to its engines, held-out errors are covered, bad data is named."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +11,8 @@ from tritonclient.grpc.aio import InferenceServerClient
 from wmserve.world import QUANTILE_LEVELS, VERBS, Calibration, World
 from wmserve_export import repository
 from wmserve_export.__main__ import main as export
-from wmserve_export.calibration import conformal
-from wmserve_export.calibration.__main__ import UNUSABLE, main
+from wmserve_export.calibration import conformal, plans
+from wmserve_export.calibration.__main__ import COLLAPSED, UNUSABLE, coarseness, main
 from wmserve_export.calibration.measure import Engines, Measured, measure
 from wmserve_export.calibration.trajectories import CalibrationError, Trajectory
 
@@ -45,7 +46,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     checkpoint, place = linear_world.save(folder / "checkpoint"), folder / "repository"
     assert export([str(checkpoint), "--repository", str(place), "--horizons", "2", "--quiet"]) == 0
     data = save(folder / "logged", COUNT)
-    assert main(["linear", "--repository", str(place), "--trajectories", str(data), "--quiet"]) == 0
+    calibrate = ["linear", "--repository", str(place), "--trajectories", str(data), "--quiet"]
+    assert main([*calibrate, "--serve-anyway"]) == 0  # of colours that have little to do with what is done
     return place
 
 
@@ -153,8 +155,8 @@ def test_exporting_again_forgets_it(tmp_path: Path) -> None:
     assert export(arguments) == 0
     data = save(tmp_path / "logged", 300)
     calibrate = ["linear", "--repository", str(place), "--trajectories", str(data), "--tolerance", "0.5", "--quiet"]
-    assert main(calibrate) == 0
-    assert main(calibrate) == 0
+    assert main([*calibrate, "--serve-anyway"]) == 0
+    assert main(calibrate) == COLLAPSED  # of another calibration, an operator has said nothing
     found = repository.read(place, "linear").calibration
     assert found is not None
     assert found.tolerance == 0.5
@@ -162,6 +164,77 @@ def test_exporting_again_forgets_it(tmp_path: Path) -> None:
     assert {f"{key.partition('/')[2]}" for key in found.files} == {name for name in beside if "horizon" not in name}
     assert export(arguments) == 0
     assert repository.read(place, "linear").calibration is None
+
+
+def test_a_finding_keeps_a_world_from_being_served_until_an_operator_says_otherwise(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only the contract changes: what was exported and what was measured stay as they are."""
+    copy = tmp_path / "repository"
+    shutil.copytree(place, copy)
+    before = {file: file.read_bytes() for file in copy.rglob("*.onnx")}
+    assert main(["linear", "--repository", str(copy), "--no-serve-anyway"]) == COLLAPSED
+    said = capsys.readouterr().err
+    assert "hardly better than a copy of the last latents" in said
+    assert "wmserve calibrate linear --serve-anyway" in said
+    found = repository.read(copy, "linear")
+    assert found.calibration is not None
+    assert found.calibration.holds_for(found.digests)
+    assert found.withheld == found.calibration.collapsed
+    assert main(["linear", "--repository", str(copy), "--serve-anyway"]) == 0
+    again = repository.read(copy, "linear")
+    assert again.withheld is None
+    assert again.served_anyway is not None
+    assert again.served_anyway.finding == found.withheld
+    assert again.calibration == found.calibration
+    assert {file: file.read_bytes() for file in copy.rglob("*.onnx")} == before
+    with pytest.raises(SystemExit):
+        main(["linear", "--repository", str(copy)])
+    assert "--trajectories is needed" in capsys.readouterr().err
+
+
+def test_a_calibration_says_how_coarse_its_p_values_are(calibration: Calibration) -> None:
+    """And how many more trajectories would make them fine enough for the default refusals."""
+    assert coarseness(calibration) == (
+        "400 trajectories cannot show p < 0.0025 (899 more would show 0.001, as refusals at 0.999 need)"
+    )
+    fine = calibration.model_copy(update={"trajectories": 999})
+    assert coarseness(fine) == "999 trajectories cannot show p < 0.001 (enough for refusals at 0.999)"
+
+
+def test_plans_count_that_came_true_or_knew_more_than_a_copy() -> None:
+    """Within the tolerance, where half of them are; else within what so many steps usually cover; else all."""
+    errors = np.array([[0.5, 0.5, 0.5], [0.5, 2.5, 2.5], [0.5, 2.5, 9.0], [2.0, 2.5, 9.0]])
+    counted, part = conformal.so_far(errors, 1.0, np.array([1.0, 3.0, 3.0]))
+    assert counted.T.tolist() == [[True, True, True, False], [True, True, True, False], [True, True, False, False]]
+    assert part.tolist() == [0.75, 0.75, 0.5]
+    counted, part = conformal.so_far(errors, 1.0, None)
+    assert counted.T.tolist() == [[True, True, True, False], [True] * 4, [True] * 4]
+    assert part.tolist() == [0.75, 0.25, 0.25]
+
+
+def test_plans_beyond_logs_are_refused_only_where_they_went_astray() -> None:
+    """As into a pit; where most of them came true, plans know better than logs."""
+    logged = np.linspace(0, 1, len(QUANTILE_LEVELS))
+    scores = np.array([0.5] * 6 + [2.0] * 4)
+    assert plans.leads_astray(scores, logged, np.array([True] * 7 + [False] * 3))
+    assert not plans.leads_astray(scores, logged, np.array([True] * 9 + [False]))
+    assert plans.leads_astray(scores[:6], logged, np.array([True] * 6))
+
+
+def test_few_plans_refuse_no_more_healthy_ones_than_many() -> None:
+    """Six checks of 300 plans that each refuse what is beyond all of them would refuse two in a hundred."""
+    rng = np.random.default_rng(0)
+    refused, bare = [], []
+    for _ in range(40):
+        known, fresh = rng.exponential(size=(300, 6)), rng.exponential(size=(300, 6))
+        far = plans.margin(known, 300)
+        median, most = np.median(known, axis=0), known.max(axis=0)
+        refused.append((fresh - median >= far * (most - median)).any(axis=1).mean())
+        bare.append((fresh >= most).any(axis=1).mean())
+    assert np.mean(bare) > 0.015
+    assert np.mean(refused) < 0.01
+    assert plans.margin(rng.exponential(size=(3000, 6)), 3000) == 1
 
 
 def test_the_radius_is_the_right_one_of_the_sorted_scores() -> None:

@@ -1,12 +1,13 @@
 """Plans are judged by what their search did not ask, and refused where the judgement says so."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from wmserve.world import QUANTILE_LEVELS, Level, Planned, World
+from numpy.typing import ArrayLike, NDArray
+from wmserve.world import QUANTILE_LEVELS, Executed, Level, Planned, World
 from wmserve_client import Acted, Client, Guard, InvalidRequest, Plan, PlanningPolicy, PlanRefusedError
 from wmserve_export.reference import environment
 from wmserve_server import trust
@@ -34,16 +35,31 @@ def planned() -> World:
     return world.model_copy(update={"calibration": calibration})
 
 
+def executed(**changes: Any) -> World:
+    """The same with what is usual by steps executed: a radius of up to 4 tolerances; of logs, nothing."""
+    ramp = tuple(np.linspace(0, 10, len(QUANTILE_LEVELS)))
+    world, radius = planned(), tuple(np.linspace(0, 4, len(QUANTILE_LEVELS)))
+    assert world.calibration is not None
+    assert world.calibration.planned is not None
+    found = Executed(came_true=(1.0,) * 3, disagreement=3 * ramp, distance=3 * ramp, radius=3 * radius)
+    plans = world.calibration.planned.model_copy(update={"executed": found.model_copy(update=changes)})
+    return world.model_copy(update={"calibration": world.calibration.model_copy(update={"planned": plans})})
+
+
 def judge(
-    error: float = 0.1,
-    spread: float = 0.1,
-    far: float = 0.1,
+    error: ArrayLike = 0.1,
+    spread: ArrayLike = 0.1,
+    far: ArrayLike = 0.1,
     gap: float | None = 1.0,
-    strange: float | None = 0.5,
+    strange: float | None = 5.0,
+    world: World | None = None,
+    level: float = 0.95,
+    tolerance: float | None = None,
+    execute: int | None = None,
 ) -> trust.Judgement:
-    """Judge a plan of 3 steps."""
-    world = planned()
-    asked = trust.guarded(world, None, None, 0.95, 3)
+    """Judge a plan of 3 steps, each as bad as the last or as is said of it."""
+    world = world or planned()
+    asked = trust.guarded(world, None, tolerance, level, 3, execute)
     assert asked is not None
     expected, disagreement, distance = (np.full(3, value, np.float32) for value in (error, spread, far))
     return trust.of_plan(world, asked, expected, disagreement, distance, gap, {"observation": strange})
@@ -57,7 +73,7 @@ def judge(
         ({"spread": 0.99}, ("disagreement",)),
         ({"far": 1.98}, ("unfamiliar",)),
         ({"gap": 9.9}, ("held_out_gap",)),
-        ({"strange": 0.04}, ("observation",)),
+        ({"strange": 9.7}, ("observation",)),
         ({"gap": None, "strange": None}, ()),
         ({"gap": 99.0, "spread": 99.0, "error": 99.0}, ("disagreement", "held_out_gap", "radius")),
     ],
@@ -67,6 +83,59 @@ def test_each_check_refuses_what_is_unusual_and_nothing_else(
 ) -> None:
     """Beyond 95 % of the calibration's plans, or over the tolerance of 1."""
     assert judge(**unusual).reasons == reasons
+
+
+@pytest.mark.parametrize(
+    ("error", "tolerance", "execute", "refused"),
+    [
+        (1.8, None, None, False),  # 3.6 tolerances: usual of plans of this world
+        (1.99, None, None, True),
+        (0.6, 1.0, None, True),  # who names a tolerance has it held
+        ([0.1, 0.1, 9.0], None, 3, True),
+        ([0.1, 0.1, 9.0], None, 2, False),
+        ([0.1, 0.1, 9.0], 1.0, 2, False),
+        ([0.1, 0.6, 0.6], 1.0, 2, True),
+    ],
+)
+def test_the_radius_of_what_is_executed_is_held_against_what_is_usual(
+    error: ArrayLike, tolerance: float | None, execute: int | None, refused: bool
+) -> None:
+    """At the refusal level, as every reason; or against the tolerance that a caller names."""
+    found = judge(error, world=executed(), tolerance=tolerance, execute=execute)
+    assert found.reasons == (("radius",) if refused else ())
+
+
+def test_a_tolerance_that_an_operator_named_is_a_bound() -> None:
+    """Whatever is usual."""
+    assert judge(0.6, world=executed(radius=None)).reasons == ("radius",)
+
+
+@pytest.mark.parametrize(("execute", "reasons"), [(None, ("unfamiliar", "disagreement")), (2, ()), (3, (...,))])
+def test_only_what_is_executed_is_judged_where_a_caller_says_so(execute: int | None, reasons: tuple[Any, ...]) -> None:
+    """Else the whole plan."""
+    last = [0.1, 0.1, 9.0]
+    found = judge(spread=last, far=last, world=executed(), execute=execute).reasons
+    assert found == (("unfamiliar", "disagreement") if reasons == (...,) else reasons)
+
+
+@pytest.mark.parametrize(("held", "refused"), [((), False), (("unfamiliar",), True)])
+def test_plans_are_held_against_logs_where_leaving_those_went_astray(held: tuple[str, ...], refused: bool) -> None:
+    """Here plans went twice as far as logs, and came true."""
+    ramp = tuple(np.linspace(0, 20, len(QUANTILE_LEVELS)))
+    found = judge(far=2.1, world=executed(distance=3 * ramp, beyond_logs=held))
+    assert (found.reasons == ("unfamiliar",)) == refused
+    assert (found.ood_p_value < 0.05) == refused
+
+
+def test_few_plans_refuse_only_what_is_far_beyond_all_of_them() -> None:
+    """Else six checks would refuse six in a hundred; who asks for more refusals than there are plans gets them."""
+    few = executed(margin=1.5)
+    assert judge(gap=12.0, world=few, level=0.999).reasons == ()
+    assert judge(gap=12.6, world=few, level=0.999).reasons == ("held_out_gap",)
+    assert judge(gap=9.9, world=few, level=0.95).reasons == ("held_out_gap",)
+    asked = trust.guarded(few, None, None, None, 3)
+    assert asked is not None
+    assert asked.known_level == pytest.approx(0.99)
 
 
 def test_radii_of_plans_are_those_that_were_calibrated_on_plans() -> None:
@@ -130,9 +199,43 @@ def client(server: Server) -> Iterator[Client]:
         yield connected
 
 
-def plan(client: Client, seen: NDArray[np.uint8] | str, guard: Guard | None = None, session: str = "") -> Plan:
+def plan(
+    client: Client,
+    seen: NDArray[np.uint8] | str,
+    guard: Guard | None = None,
+    session: str = "",
+    execute_steps: int | None = None,
+) -> Plan:
     """Towards the upper end of the room."""
-    return client.plan(WORLD, seen, frame(60, 60), guard=guard, session=session)
+    return client.plan(WORLD, seen, frame(60, 60), guard=guard, session=session, execute_steps=execute_steps)
+
+
+@pytest.mark.parametrize("wrong", [7, 30])
+def test_steps_to_execute_are_whole_model_steps_of_the_plan(client: Client, wrong: int) -> None:
+    """Observe, which comes after, knows no others."""
+    with pytest.raises(InvalidRequest, match=f"multiple of the action block, 5, at most the plan's 25.*{wrong}"):
+        plan(client, frame(60, 150), execute_steps=wrong)
+
+
+def test_a_plan_says_how_much_of_it_was_judged_and_how_coarsely(client: Client, server: Server) -> None:
+    """On both wires; what is then observed of it is its end, unless something else is said."""
+    assert plan(client, frame(60, 150)).execute_steps == 5
+    found = plan(client, frame(60, 150), execute_steps=15)
+    assert found.execute_steps == 15
+    assert found.refusal_level == 0.999
+    assert found.p_value_resolution is not None
+    assert 0 < found.p_value_resolution < 0.001
+    assert found.actions is not None
+    rolled = client.rollout(WORLD, found.latents_id, found.actions[:15], return_latents=True)
+    assert rolled.latents is not None
+    seen = client.encode(WORLD, frame(60, 150), return_latents=True)
+    assert seen.latents is not None
+    outcome = client.observe(WORLD, frame(60, 150), found)
+    assert outcome.error == pytest.approx(np.linalg.norm(rolled.latents[0, -1] - seen.latents[0]), rel=1e-3)
+    body = {"world": WORLD, "context": {"latents_id": found.latents_id}, "goal": {"readouts": {"agent_x": 60}}}
+    answer = httpx.post(f"{server.http}/v1/plan", json={**body, "execute_steps": 10}).json()
+    assert answer["execute_steps"] == 10
+    assert answer["p_value_resolution"] == found.p_value_resolution
 
 
 def test_a_plan_says_how_far_it_is_to_be_trusted(client: Client) -> None:

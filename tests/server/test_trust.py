@@ -344,7 +344,7 @@ async def test_decisions_are_kept_for_their_world_and_time() -> None:
     now = [0.0]
     decisions, world = Decisions(InProcess(3000, clock=lambda: now[0]), lifetime_s=10), make_world()
     start = Start(np.zeros((1, 32), np.float32), np.ones((5, 2), np.float32))
-    kept = await decisions.put(world, start, np.zeros((5, 2), np.float32))
+    kept = await decisions.put(world, start, np.zeros((5, 2), np.float32), 5)
     found = await decisions.get(world, kept)
     np.testing.assert_array_equal(found.start.latents, start.latents)
     np.testing.assert_array_equal(found.start.action_history, start.action_history)
@@ -353,7 +353,7 @@ async def test_decisions_are_kept_for_their_world_and_time() -> None:
     now[0] = 11.0
     with pytest.raises(DecisionNotFound, match="expired"):
         await decisions.get(world, kept)
-    first, *_, last = [await decisions.put(world, start, np.zeros((5, 2), np.float32)) for _ in range(6)]
+    first, *_, last = [await decisions.put(world, start, np.zeros((5, 2), np.float32), 5) for _ in range(6)]
     await decisions.get(world, last)
     with pytest.raises(DecisionNotFound):
         await decisions.get(world, first)

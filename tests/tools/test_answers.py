@@ -92,6 +92,7 @@ def largest(axis_count: int) -> dict[str, Any]:
         decision_id=DECISION,
         constraint_probability=(1 / 7, 1 / 7),
         trusted_horizon=7,
+        execute_steps=BLOCK,
         **{name: radius[0] for name, radius in radii.items()},
     )
     encoded = m.EncodeResponse(

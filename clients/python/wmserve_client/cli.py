@@ -99,6 +99,7 @@ def parser(brought: list[str]) -> argparse.ArgumentParser:
     target.add_argument("--readout", action="append", metavar="NAME=VALUE", help="a wanted readout; may be repeated")
     plan.add_argument("--algorithm", choices=["cem", "icem", "mppi"])
     plan.add_argument("--deadline-ms", type=int, help="return the best plan found by then")
+    plan.add_argument("--execute-steps", type=int, help="environment steps that you execute: only these are judged")
     for name in COUNTS:
         plan.add_argument(f"--{name.replace('_', '-')}", type=int)
     return top
@@ -145,7 +146,14 @@ def ask_plan(client: Client, options: argparse.Namespace) -> tuple[Any, str]:
     """Plan towards a goal."""
     goal = source(options.goal) if options.goal else dict(map(readout, options.readout))
     planner = PlannerOptions(algorithm=options.algorithm, **{name: getattr(options, name) for name in COUNTS})
-    answer = client.plan(options.world, source(options.image), goal, planner=planner, deadline_ms=options.deadline_ms)
+    answer = client.plan(
+        options.world,
+        source(options.image),
+        goal,
+        planner=planner,
+        deadline_ms=options.deadline_ms,
+        execute_steps=options.execute_steps,
+    )
     return answer, show_plan(answer, client.world(options.world))
 
 

@@ -140,6 +140,7 @@ class Client:
         constraints: Sequence[Constraint] = (),
         guard: Guard | None = None,
         session: str = "",
+        execute_steps: int | None = None,
         idempotency_key: str | None = None,
         timeout_s: float | None = None,
     ) -> Plan:
@@ -147,10 +148,12 @@ class Client:
 
         A goal is left out only where the world itself knows what is good.
         Where the world is calibrated for plans, the `guard` decides whether the plan is refused, for a `session` that
-        has seen its world change also that. The same request with the same `idempotency_key` gets the same plan for ten
-        minutes, whoever asks; by default each call has its own.
+        has seen its world change also that. Of a plan of which only `execute_steps` environment steps are executed, a
+        multiple of the action block, only those are judged. The same request with the same `idempotency_key` gets the
+        same plan for ten minutes, whoever asks; by default each call has its own.
         """
-        request = requests.plan(world, context, goal, planner, limits, deadline_ms, constraints, guard, session)
+        asked = (planner, limits, deadline_ms, constraints, guard, session, execute_steps)
+        request = requests.plan(world, context, goal, *asked)
         return results.plan(self._call(self._stub.Plan, request, timeout_s, keyed(idempotency_key)))
 
     def observe(
@@ -184,13 +187,16 @@ class Client:
         constraints: Sequence[Constraint] = (),
         guard: Guard | None = None,
         session: str = "",
+        execute_steps: int | None = None,
         timeout_s: float | None = None,
     ) -> Control:
         """Begin a loop: frames in, plans out, what came of each observed; a context manager.
 
-        A `session` is the loop's own unless one is named; `timeout_s` is that of a step.
+        A `session` is the loop's own unless one is named; `execute_steps` are those of each plan that are executed, as
+        in `plan`; `timeout_s` is that of a step.
         """
-        first = requests.plan(world, None, goal, planner, limits, deadline_ms, constraints, guard, session)
+        asked = (planner, limits, deadline_ms, constraints, guard, session, execute_steps)
+        first = requests.plan(world, None, goal, *asked)
         return Control(self._stub.Control, first, self._timeout_s if timeout_s is None else timeout_s)
 
     def close(self) -> None:
@@ -271,6 +277,7 @@ class AsyncClient:
         constraints: Sequence[Constraint] = (),
         guard: Guard | None = None,
         session: str = "",
+        execute_steps: int | None = None,
         idempotency_key: str | None = None,
         timeout_s: float | None = None,
     ) -> Plan:
@@ -278,10 +285,12 @@ class AsyncClient:
 
         A goal is left out only where the world itself knows what is good.
         Where the world is calibrated for plans, the `guard` decides whether the plan is refused, for a `session` that
-        has seen its world change also that. The same request with the same `idempotency_key` gets the same plan for ten
-        minutes, whoever asks; by default each call has its own.
+        has seen its world change also that. Of a plan of which only `execute_steps` environment steps are executed, a
+        multiple of the action block, only those are judged. The same request with the same `idempotency_key` gets the
+        same plan for ten minutes, whoever asks; by default each call has its own.
         """
-        request = requests.plan(world, context, goal, planner, limits, deadline_ms, constraints, guard, session)
+        asked = (planner, limits, deadline_ms, constraints, guard, session, execute_steps)
+        request = requests.plan(world, context, goal, *asked)
         return results.plan(await self._call(self._stub.Plan, request, timeout_s, keyed(idempotency_key)))
 
     async def observe(
@@ -315,13 +324,16 @@ class AsyncClient:
         constraints: Sequence[Constraint] = (),
         guard: Guard | None = None,
         session: str = "",
+        execute_steps: int | None = None,
         timeout_s: float | None = None,
     ) -> AsyncControl:
         """Begin a loop: frames in, plans out, what came of each observed; a context manager.
 
-        A `session` is the loop's own unless one is named; `timeout_s` is that of a step.
+        A `session` is the loop's own unless one is named; `execute_steps` are those of each plan that are executed, as
+        in `plan`; `timeout_s` is that of a step.
         """
-        first = requests.plan(world, None, goal, planner, limits, deadline_ms, constraints, guard, session)
+        asked = (planner, limits, deadline_ms, constraints, guard, session, execute_steps)
+        first = requests.plan(world, None, goal, *asked)
         return AsyncControl(self._stub.Control, first, self._timeout_s if timeout_s is None else timeout_s)
 
     async def close(self) -> None:

@@ -22,8 +22,8 @@ from wmserve_client.results import Floats, Plan
 class PlanningPolicy:
     """Acts towards a goal: plans, executes some model steps of the plan, and plans again from where it stopped.
 
-    `receding_horizon` is the number of model steps executed before planning again; None takes the world's. The rest
-    of a plan is where the next search starts.
+    `receding_horizon` is the number of model steps executed before planning again, and then all that a plan is judged
+    by; None takes the world's, and plans are judged as a whole. The rest of a plan is where the next search starts.
 
     A refused plan is not executed: `safe_action` `[A]` is, for one model step, and then it plans again. Without a
     safe action `PlanRefusedError` says why.
@@ -51,7 +51,9 @@ class PlanningPolicy:
         self._guard = guard
         self._safe_action = None if safe_action is None else np.asarray(safe_action, np.float32)
         self._block = contract.action.action_block
-        self._chunk_steps = (receding_horizon or contract.planner.receding_horizon) * contract.action.action_block
+        horizon = self._planner.horizon or contract.planner.horizon
+        self._chunk_steps = min(receding_horizon or contract.planner.receding_horizon, horizon) * self._block
+        self._execute_steps = None if receding_horizon is None else self._chunk_steps
         self._executed = 0
         self._goal: Source | Mapping[str, float] | None = None
         self._asked_for: pb.Goal | None = None
@@ -150,6 +152,7 @@ class PlanningPolicy:
                 limits=self._bounds(),
                 constraints=self._constraints,
                 guard=self._guard,
+                execute_steps=self._execute_steps,
             )
 
         if self._goal_id:

@@ -103,11 +103,11 @@ class Guard:
     level: float | None = None
     """Probability that radii are to hold with, one of the world's."""
     tolerance: float | None = None
-    """Largest radius that is of use, latent units."""
+    """Largest radius that is of use, latent units: a bound that is held whatever the refusal level."""
     penalty: float | None = None
     """What a latent unit of the searching members' disagreement, mean over the plan, costs the search."""
     refusal_level: float | None = None
-    """Part of the calibration's plans that each check lets pass, such as 0.999."""
+    """Part of the plans that came true in the calibration that each check lets pass, such as 0.999."""
     return_refused: bool = False
     """Whether to return the actions of a refused plan, too."""
 
@@ -233,6 +233,7 @@ def plan(
     constraints: Sequence[Constraint],
     guard: Guard | None,
     session: str,
+    execute_steps: int | None = None,
 ) -> pb.PlanRequest:
     """A request to plan; without a start it does not say yet from where on."""
     return pb.PlanRequest(
@@ -245,4 +246,5 @@ def plan(
         constraints=[constraint(one) for one in constraints],
         guard=pb.Guard(**({} if guard is None else {k: v for k, v in vars(guard).items() if v is not None})),
         session=session,
+        execute_steps=execute_steps or 0,
     )

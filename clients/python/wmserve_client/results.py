@@ -35,6 +35,8 @@ class Encoded:
     """`[T]`, >= 0: how unlike the calibration's frames these are; about 1 for one of those."""
     ood_p_value: Floats | None
     """`[T]`: how many of the calibration's frames scored as high or higher, 0 to 1."""
+    p_value_resolution: float | None
+    """Smallest p-value that this calibration can show: 1 / (n + 1) of n trajectories."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class Rollout:
     """`[S]`: in how many of those the members disagreed in a step as much, or more, 0 to 1."""
     trusted_horizon: tuple[int, ...] | None
     """`[S]`: model steps up to which every radius is within the tolerance."""
+    p_value_resolution: float | None
+    """Smallest p-value that this calibration can show: 1 / (n + 1) of n trajectories."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,8 @@ class Observed:
     """Capital of a bettor against this being the world it was; 1 in 100 that have not changed ever gets to 100."""
     changed: bool | None
     """Whether it got there in this session: predictions are of another world."""
+    p_value_resolution: float | None
+    """Smallest p-value that this calibration can show: 1 / (n + 1) of n trajectories."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +182,12 @@ class Plan:
     """How many of the calibration's frames were as strange as the context's strangest, or more so, 0 to 1."""
     goal_p_value: float | None
     """The same of the goal."""
+    execute_steps: int
+    """Environment steps that were judged by their radius, to execute before planning again."""
+    p_value_resolution: float | None
+    """Smallest p-value that the calibration's plans can show: 1 / (n + 1) of n that came true."""
+    refusal_level: float | None
+    """Part of healthy plans that each check is known to let pass: less than asked for where few plans were executed."""
 
     @property
     def iterations(self) -> int:
@@ -218,6 +230,7 @@ def encoded(message: pb.EncodeResponse) -> Encoded:
         calibrated=message.calibrated,
         ood=scores(message, "ood"),
         ood_p_value=scores(message, "ood_p_value"),
+        p_value_resolution=message.p_value_resolution if message.calibrated else None,
     )
 
 
@@ -237,6 +250,7 @@ def rollout(message: pb.RolloutResponse) -> Rollout:
         ood_p_value=scores(message, "ood_p_value"),
         disagreement_p_value=scores(message, "disagreement_p_value"),
         trusted_horizon=tuple(message.trusted_horizon) if message.calibrated else None,
+        p_value_resolution=message.p_value_resolution if message.calibrated else None,
     )
 
 
@@ -287,6 +301,9 @@ def plan(message: pb.PlanResponse) -> Plan:
         held_out_gap_p_value=number("held_out_gap_p_value"),
         observation_p_value=number("observation_p_value"),
         goal_p_value=number("goal_p_value"),
+        execute_steps=message.execute_steps,
+        p_value_resolution=message.p_value_resolution if message.calibrated else None,
+        refusal_level=message.refusal_level if message.calibrated else None,
     )
 
 

@@ -247,6 +247,8 @@ export interface components {
              * @default null
              */
             readonly collapsed?: string | null;
+            /** @default null */
+            readonly health?: components["schemas"]["Health"] | null;
         };
         /**
          * Constraint
@@ -405,6 +407,39 @@ export interface components {
              * @default null
              */
             readonly ood_p_value?: readonly number[] | null;
+            /**
+             * P Value Resolution
+             * @description Smallest p-value that this calibration can show: 1 / (n + 1) of n trajectories.
+             * @default null
+             */
+            readonly p_value_resolution?: number | null;
+        };
+        /**
+         * Executed
+         * @description What is usual of plans that came true as far as they are executed: of their first `h` model steps, h = 1 to H.
+         */
+        readonly Executed: {
+            /** Came True */
+            readonly came_true: readonly number[];
+            /** Disagreement */
+            readonly disagreement: readonly number[];
+            /** Distance */
+            readonly distance: readonly number[];
+            /**
+             * Radius
+             * @default null
+             */
+            readonly radius?: readonly number[] | null;
+            /**
+             * Beyond Logs
+             * @default []
+             */
+            readonly beyond_logs?: readonly ("unfamiliar" | "disagreement")[];
+            /**
+             * Margin
+             * @default 1
+             */
+            readonly margin?: number;
         };
         /**
          * Goal
@@ -495,7 +530,7 @@ export interface components {
             readonly penalty?: number | null;
             /**
              * Refusal Level
-             * @description Part of the calibration's plans that each check lets pass; default 0.999.
+             * @description Part of the plans that came true in the calibration that each check lets pass; default 0.999, with which all together let pass at least 0.99.
              * @default null
              */
             readonly refusal_level?: number | null;
@@ -505,6 +540,31 @@ export interface components {
              * @default false
              */
             readonly return_refused?: boolean;
+        };
+        /**
+         * Health
+         * @description What collapse would show in, measured on the calibration's frames.
+         *
+         *     Dimension and nearest stand beside the least of encoders that were never trained, on the same frames: random
+         *     projections, principal components, random convolutions.
+         */
+        readonly Health: {
+            /** Deviation */
+            readonly deviation: number;
+            /** Rank */
+            readonly rank: number;
+            /** Dimension */
+            readonly dimension: number;
+            /** Reference Dimension */
+            readonly reference_dimension: number;
+            /** Nearest */
+            readonly nearest: number;
+            /** Reference Nearest */
+            readonly reference_nearest: number;
+            /** Copying */
+            readonly copying: number;
+            /** Told Apart */
+            readonly told_apart: number;
         };
         /**
          * Level
@@ -598,7 +658,7 @@ export interface components {
             readonly observation: components["schemas"]["Observations"];
             /**
              * Executed Steps
-             * @description Environment steps of the plan that were executed; default: its world's.
+             * @description Environment steps of the plan that were executed; default: its `execute_steps`.
              * @default null
              */
             readonly executed_steps?: number | null;
@@ -723,6 +783,12 @@ export interface components {
              * @default null
              */
             readonly changed?: boolean | null;
+            /**
+             * P Value Resolution
+             * @description Smallest p-value that this calibration can show: 1 / (n + 1) of n trajectories.
+             * @default null
+             */
+            readonly p_value_resolution?: number | null;
         };
         /**
          * PlanRequest
@@ -790,6 +856,12 @@ export interface components {
              * @default
              */
             readonly session?: string;
+            /**
+             * Execute Steps
+             * @description Environment steps of the plan that you execute before you plan again, a multiple of the action block: only these are judged by where they lead, by disagreement and by radius. Left out, the radius is judged of as many as the world executes before it plans again, and all else of the whole plan.
+             * @default null
+             */
+            readonly execute_steps?: number | null;
         };
         /**
          * PlanResponse
@@ -984,6 +1056,23 @@ export interface components {
              * @default null
              */
             readonly goal_p_value?: number | null;
+            /**
+             * Execute Steps
+             * @description Environment steps that were judged by their radius, to execute before planning again.
+             */
+            readonly execute_steps: number;
+            /**
+             * P Value Resolution
+             * @description Smallest p-value that the calibration's plans can show: 1 / (n + 1) of n that came true.
+             * @default null
+             */
+            readonly p_value_resolution?: number | null;
+            /**
+             * Refusal Level
+             * @description Part of healthy plans that each check is known to let pass: less than was asked for where so few plans were executed that they cannot tell such rare ones.
+             * @default null
+             */
+            readonly refusal_level?: number | null;
         };
         /**
          * PlanTiming
@@ -1027,6 +1116,8 @@ export interface components {
             readonly distance: readonly number[];
             /** Held Out Gap */
             readonly held_out_gap: readonly number[] | null;
+            /** @default null */
+            readonly executed?: components["schemas"]["Executed"] | null;
         };
         /**
          * PlannerDefaults
@@ -1340,6 +1431,22 @@ export interface components {
              * @default null
              */
             readonly trusted_horizon?: readonly number[] | null;
+            /**
+             * P Value Resolution
+             * @description Smallest p-value that this calibration can show: 1 / (n + 1) of n trajectories.
+             * @default null
+             */
+            readonly p_value_resolution?: number | null;
+        };
+        /**
+         * ServedAnyway
+         * @description An operator's word that a world is served in spite of what its calibration found.
+         */
+        readonly ServedAnyway: {
+            /** Finding */
+            readonly finding: string;
+            /** Since */
+            readonly since: string;
         };
         /**
          * Target
@@ -1447,6 +1554,8 @@ export interface components {
             readonly reference?: string;
             /** @default null */
             readonly calibration?: components["schemas"]["Calibration"] | null;
+            /** @default null */
+            readonly served_anyway?: components["schemas"]["ServedAnyway"] | null;
         };
         /** @description What went wrong (RFC 9457). */
         readonly Problem: {

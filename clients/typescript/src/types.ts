@@ -100,7 +100,10 @@ export interface KeyOptions {
 
 export type PlanOptions = CallOptions &
   KeyOptions &
-  Fields<Schemas["PlanRequest"], "planner" | "limits" | "deadline_ms" | "constraints" | "guard" | "session">;
+  Fields<
+    Schemas["PlanRequest"],
+    "planner" | "limits" | "deadline_ms" | "constraints" | "guard" | "session" | "execute_steps"
+  >;
 export type ObserveOptions = CallOptions &
   KeyOptions &
   Fields<Schemas["ObserveRequest"], "executed_steps" | "session" | "level">;

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from wmserve.statistics import collapse, effective_rank
+from wmserve.statistics import effective_rank, pooled
 from wmserve.world import ByStep, Calibration, Quantiles, World
 
 from wmserve_export import repository
-from wmserve_export.calibration import conformal, plans
+from wmserve_export.calibration import conformal, health, plans
 from wmserve_export.calibration.measure import FIT_STRIDE, Engines, Measured, measure
 from wmserve_export.calibration.scores import (
     Distance,
@@ -110,8 +110,11 @@ def put_together(
         np.maximum(np.quantile(scores, 0.9, axis=0), 1e-12)
         for scores in (fit.disagreement.astype(np.float64), far_fitted)
     )
-    start = held_out.context[:, -1].astype(np.float64)
-    tolerance = usual_move(held_out) if tolerance is None else tolerance
+    start = held_out.context[:, -1]
+    alike = pooled(start.reshape(len(start), *world.latent_shape)).astype(np.float64)
+    found_health = health.measure(held_out.thumbnails, start, held_out.latents, held_out.truth)
+    moves, named = usual_moves(held_out), tolerance is not None
+    tolerance = float(moves[0]) if tolerance is None else tolerance
     true = conformal.came_true(held_out.errors, tolerance)
     found = Calibration(
         digest="sha256:" + 64 * "0",
@@ -137,12 +140,14 @@ def put_together(
             distance=by_step(np.maximum.accumulate(far / far_scale, axis=1), true),
             surprise=by_step(np.square(relative)),
         ),
-        effective_rank=effective_rank(start),
-        smallest_std=float(start.std(axis=0).min()),
-        collapsed=collapse(start[np.unique(held_out.frame, return_index=True)[1]]),
+        effective_rank=max(1.0, effective_rank(alike)),
+        smallest_std=float(alike.std(axis=0).min()),
+        collapsed=health.finding(found_health),
+        health=found_health,
     )
     if executed is not None:
-        found = found.model_copy(update={"planned": plans.calibrated(executed, found)})
+        planned = plans.calibrated(executed, found, None if named else moves)
+        found = found.model_copy(update={"planned": planned})
     return found.model_copy(update={"digest": found.own_digest()})
 
 
@@ -152,6 +157,7 @@ def by_step(scores: NDArray[np.float64], counted: NDArray[np.bool_] | None = Non
     return sum((conformal.quantiles(column[rows]) for column, rows in columns), ())
 
 
-def usual_move(held_out: Measured) -> float:
-    """Median distance that one model step covers: who may be off by more than that does not know where it stands."""
-    return float(np.median(np.linalg.norm(held_out.truth[:, 0] - held_out.context[:, -1], axis=-1)))
+def usual_moves(held_out: Measured) -> NDArray[np.float64]:
+    """Median distances `[H]` that so many model steps cover: who may be off by more knows no more than a copy says."""
+    apart = held_out.truth.astype(np.float64) - held_out.context[:, -1:]
+    return np.median(np.linalg.norm(apart, axis=-1), axis=0)

@@ -9,14 +9,12 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from wmserve.world import QUANTILE_LEVELS, Level
+from wmserve.world import QUANTILE_LEVELS, USUALLY, Level
 
 from wmserve_export.calibration.trajectories import CalibrationError
 
 Doubles = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-USUALLY = 0.5
-"""Part of the predictions that come true in a world that predicts at all."""
 
 
 def radius(scores: Doubles, level: float) -> Doubles:
@@ -47,6 +45,35 @@ def came_true(errors: Doubles, tolerance: float) -> Bools:
     """
     true = np.maximum.accumulate(errors, axis=1) <= tolerance
     return true if true[:, -1].mean() >= USUALLY else np.ones_like(true)
+
+
+def so_far(errors: Doubles, tolerance: float, moves: Doubles | None) -> tuple[Bools, Doubles]:
+    """Which predictions `[M, H]` count as usual up to each step, and which part `[H]` of them came true.
+
+    Where hardly any is within the tolerance, as in worlds that move far in a model step, those count that are within
+    what so many steps usually cover, `moves` `[H]`: they know more than a copy of the last latents. All, where hardly
+    any is.
+    """
+    true = np.maximum.accumulate(errors, axis=1) <= tolerance
+    if moves is not None:
+        wider = np.logical_and.accumulate(errors <= np.maximum(tolerance, moves[: errors.shape[1]]), axis=1)
+        true = np.where(true.mean(axis=0) >= USUALLY, true, wider)
+    part = true.mean(axis=0)
+    return np.where(part >= USUALLY, true, True), part
+
+
+def margin(scores: Doubles, level: float) -> float:
+    """How far beyond the largest scores `[M, K]` of one half of the plans those of the other half stay, at a level.
+
+    Over the distance of each largest score from its median; at least 1. For calibrations that are too small for as many
+    checks as there are: one number says how far all of them may go.
+    """
+    beyond = []
+    for one, other in ((scores[::2], scores[1::2]), (scores[1::2], scores[::2])):
+        median, most = np.median(one, axis=0), one.max(axis=0)
+        wide = np.where(most > median, most - median, np.inf)
+        beyond.append(((other - median) / wide).max(axis=1))
+    return max(1.0, float(radius(np.concatenate(beyond), level)))
 
 
 def level(probability: float, relative: Doubles, readouts: Doubles, scale: Doubles) -> Level:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from wmserve.world import World
 
 from wmserve_export import repository
+from wmserve_export.calibration.health import thumbnail
 from wmserve_export.calibration.trajectories import CalibrationError, Floats, Trajectory
 from wmserve_export.contract import file_digest
 from wmserve_export.engines import Engine
@@ -32,8 +33,8 @@ class Measured:
     """`[M, T, D]`."""
     features: Floats
     """`[M, F]`, of the last context frame."""
-    frame: NDArray[np.int64]
-    """`[M]`: equal for equal such frames."""
+    thumbnails: NDArray[np.uint8]
+    """`[M, 32, 32, 3]`, of these frames, for encoders that latents are held against; `[M, 0, 0, 3]` to learn from."""
     actions: Floats
     """`[M, N, A]`."""
     latents: Floats
@@ -108,7 +109,9 @@ class Engines:
                 Measured(
                     context=inputs["context"][None],
                     features=seen["features"][first - 1][None],
-                    frame=np.array([hash(trajectory.observations[first - 1].tobytes())]),
+                    thumbnails=np.zeros((1, 0, 0, 3), np.uint8)
+                    if stride
+                    else thumbnail(trajectory.observations[first - 1])[None],
                     actions=inputs["actions"][None],
                     latents=answer["latents"][None],
                     disagreement=answer["disagreement"][None],

@@ -3,26 +3,29 @@
 Predictions err more where a search has chosen the actions: it looks for errors in its favour.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
-from wmserve.world import Calibration, Planned, World
+from wmserve.world import QUANTILE_LEVELS, USUALLY, ByStep, Calibration, Level, Planned, Quantiles, World
+from wmserve.world import Executed as ByExecution
 
 from wmserve_export.calibration import conformal
 from wmserve_export.calibration.measure import verified
-from wmserve_export.calibration.scores import Distance, ExpectedError, Unlikeness
 from wmserve_export.calibration.trajectories import CalibrationError, Floats, Trajectory
 from wmserve_export.engines import Engine, search_members
 from wmserve_export.runtime import Runner
 from wmserve_export.scoring import total
 
 FEWEST = 300
+RADIUS_LEVEL, BEYOND = 0.9, 0.99
+REFUSAL_LEVEL, MOST_REFUSED = 0.999, 0.01
+"""What each check lets pass of healthy plans by default, and the part that all of them may refuse then."""
 Doubles = NDArray[np.float64]
 
 
@@ -49,9 +52,7 @@ class Executed:
 class Judge:
     """The engines that a plan of a world in a repository is made and judged with, at its planner's horizon."""
 
-    def __init__(
-        self, place: Path, world: World, error: ExpectedError, unlikeness: Unlikeness, distance: Distance
-    ) -> None:
+    def __init__(self, place: Path, world: World, error: nn.Module, unlikeness: nn.Module, distance: nn.Module) -> None:
         self.world, self._error, self._unlikeness, self._distance = world, error, unlikeness, distance
         self.horizon = world.search.horizon
         unrolled = min(steps for steps in world.engine_horizons if steps >= self.horizon)
@@ -130,31 +131,82 @@ def measure(judge: Judge, plans: Iterable[Trajectory], count: int, show: bool) -
     )
 
 
-def calibrated(executed: Executed, logged: Calibration) -> Planned:
-    """What plans came to, beside the calibration of logged trajectories, whose scales are used: they favour none."""
+def calibrated(executed: Executed, logged: Calibration, moves: Doubles | None) -> Planned:
+    """What plans came to, beside the calibration of logged trajectories, whose scales are used: they favour none.
+
+    `moves` `[H]` is what so many model steps usually cover; None where an operator has named the tolerance.
+    """
     relative = executed.errors / executed.expected
-    steps = relative.shape[1]
+    count, steps = relative.shape
     disagreement, distance = (
-        (scores / np.maximum(scale[:steps], 1e-12)).max(axis=1)
+        np.maximum.accumulate(scores / np.maximum(scale[:steps], 1e-12), axis=1)
         for scores, scale in (
             (executed.disagreement, logged.disagreement_scale),
             (executed.distance, logged.distance_scale),
         )
     )
-    true = conformal.came_true(executed.errors, logged.tolerance)[:, -1]
-    return Planned(
-        plans=len(relative),
-        levels=tuple(
-            conformal.level(
-                level.level,
-                relative,
-                executed.readout_errors / executed.expected[..., None],
-                np.maximum(level.radius[: relative.shape[1]], 1e-12),
-            )
-            for level in logged.levels
-        ),
-        ood=conformal.quantiles(executed.ood),
-        disagreement=conformal.quantiles(disagreement[true]),
-        distance=conformal.quantiles(distance[true]),
-        held_out_gap=None if executed.gaps is None else conformal.quantiles(executed.gaps[true]),
+    usual, came_true = conformal.so_far(executed.errors, logged.tolerance, moves)
+    levels = tuple(
+        conformal.level(
+            level.level,
+            relative,
+            executed.readout_errors / executed.expected[..., None],
+            np.maximum(level.radius[:steps], 1e-12),
+        )
+        for level in logged.levels
     )
+    radius = uncertainty(executed, levels, logged.tolerance)
+    true = usual[:, -1]
+    scores = [*executed.ood.reshape(count, 2).T, distance[:, -1], disagreement[:, -1], radius[:, -1]]
+    scores += [] if executed.gaps is None else [executed.gaps]
+    return Planned(
+        plans=count,
+        levels=levels,
+        ood=conformal.quantiles(executed.ood),
+        disagreement=conformal.quantiles(disagreement[true, -1]),
+        distance=conformal.quantiles(distance[true, -1]),
+        held_out_gap=None if executed.gaps is None else conformal.quantiles(executed.gaps[true]),
+        executed=ByExecution(
+            came_true=tuple(came_true),
+            disagreement=by_steps(disagreement, usual),
+            distance=by_steps(distance, usual),
+            radius=None if moves is None else by_steps(np.where(came_true >= USUALLY, radius, 0.0), usual),
+            beyond_logs=tuple(
+                name
+                for name, score, known in (
+                    ("unfamiliar", distance, logged.quantiles.distance),
+                    ("disagreement", disagreement, logged.quantiles.disagreement),
+                )
+                if leads_astray(score[:, -1], Quantiles.after(steps, known), true)
+            ),
+            margin=margin(np.stack(scores, axis=1)[true], count),
+        ),
+    )
+
+
+def uncertainty(executed: Executed, levels: Sequence[Level], tolerance: float) -> Doubles:
+    """The largest radius at 0.9 of the first steps `[M, H]`, over the tolerance."""
+    chosen = next((level for level in levels if level.level == RADIUS_LEVEL), levels[-1])
+    return np.maximum.accumulate(executed.expected * chosen.radius / tolerance, axis=1)
+
+
+def by_steps(scores: Doubles, counted: NDArray[np.bool_]) -> ByStep:
+    """Quantiles of each column of `[M, H]`, of the rows that count."""
+    columns = zip(scores.T, counted.T, strict=True)
+    return sum((conformal.quantiles(column[rows]) for column, rows in columns), ())
+
+
+def leads_astray(scores: Doubles, logged: Sequence[float], true: NDArray[np.bool_]) -> bool:
+    """Whether of plans whose scores `[M]` are beyond those of logs most did not come true; so, where there are none."""
+    beyond = scores > logged[QUANTILE_LEVELS.index(BEYOND)]
+    return not beyond.any() or float((~true[beyond]).mean()) >= USUALLY
+
+
+def margin(scores: Doubles, plans: int) -> float:
+    """How far beyond all scores `[M, K]` of usual plans one has to be for all checks to refuse at most MOST_REFUSED.
+
+    The first two columns are of frames, which twice as many speak of.
+    """
+    counts = [2 * plans] * 2 + [len(scores)] * (scores.shape[1] - 2)
+    refused = sum(max(1 - REFUSAL_LEVEL, 1 / (count + 1)) for count in counts)
+    return 1.0 if refused <= MOST_REFUSED else conformal.margin(scores, 1 - MOST_REFUSED)

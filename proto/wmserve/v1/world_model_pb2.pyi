@@ -120,7 +120,7 @@ class EncodeRequest(_message.Message):
     def __init__(self, world: _Optional[str] = ..., observations: _Optional[_Union[Observations, _Mapping]] = ..., return_latents: bool = ..., timeout_ms: _Optional[int] = ...) -> None: ...
 
 class EncodeResponse(_message.Message):
-    __slots__ = ("latents_id", "expires_in_s", "readouts", "latents", "calibrated", "ood", "ood_p_value")
+    __slots__ = ("latents_id", "expires_in_s", "readouts", "latents", "calibrated", "ood", "ood_p_value", "p_value_resolution")
     LATENTS_ID_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_IN_S_FIELD_NUMBER: _ClassVar[int]
     READOUTS_FIELD_NUMBER: _ClassVar[int]
@@ -128,6 +128,7 @@ class EncodeResponse(_message.Message):
     CALIBRATED_FIELD_NUMBER: _ClassVar[int]
     OOD_FIELD_NUMBER: _ClassVar[int]
     OOD_P_VALUE_FIELD_NUMBER: _ClassVar[int]
+    P_VALUE_RESOLUTION_FIELD_NUMBER: _ClassVar[int]
     latents_id: str
     expires_in_s: float
     readouts: Tensor
@@ -135,7 +136,8 @@ class EncodeResponse(_message.Message):
     calibrated: bool
     ood: _containers.RepeatedScalarFieldContainer[float]
     ood_p_value: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, latents_id: _Optional[str] = ..., expires_in_s: _Optional[float] = ..., readouts: _Optional[_Union[Tensor, _Mapping]] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., calibrated: bool = ..., ood: _Optional[_Iterable[float]] = ..., ood_p_value: _Optional[_Iterable[float]] = ...) -> None: ...
+    p_value_resolution: float
+    def __init__(self, latents_id: _Optional[str] = ..., expires_in_s: _Optional[float] = ..., readouts: _Optional[_Union[Tensor, _Mapping]] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., calibrated: bool = ..., ood: _Optional[_Iterable[float]] = ..., ood_p_value: _Optional[_Iterable[float]] = ..., p_value_resolution: _Optional[float] = ...) -> None: ...
 
 class RolloutRequest(_message.Message):
     __slots__ = ("world", "context", "actions", "return_latents", "timeout_ms", "level", "tolerance", "hidden")
@@ -158,7 +160,7 @@ class RolloutRequest(_message.Message):
     def __init__(self, world: _Optional[str] = ..., context: _Optional[_Union[Context, _Mapping]] = ..., actions: _Optional[_Union[Tensor, _Mapping]] = ..., return_latents: bool = ..., timeout_ms: _Optional[int] = ..., level: _Optional[float] = ..., tolerance: _Optional[float] = ..., hidden: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
 
 class RolloutResponse(_message.Message):
-    __slots__ = ("disagreement", "readouts", "latents", "calibrated", "level", "radius", "joint_radius", "readout_radius", "ood", "ood_p_value", "trusted_horizon", "disagreement_p_value", "surprise")
+    __slots__ = ("disagreement", "readouts", "latents", "calibrated", "level", "radius", "joint_radius", "readout_radius", "ood", "ood_p_value", "trusted_horizon", "disagreement_p_value", "surprise", "p_value_resolution")
     DISAGREEMENT_FIELD_NUMBER: _ClassVar[int]
     READOUTS_FIELD_NUMBER: _ClassVar[int]
     LATENTS_FIELD_NUMBER: _ClassVar[int]
@@ -172,6 +174,7 @@ class RolloutResponse(_message.Message):
     TRUSTED_HORIZON_FIELD_NUMBER: _ClassVar[int]
     DISAGREEMENT_P_VALUE_FIELD_NUMBER: _ClassVar[int]
     SURPRISE_FIELD_NUMBER: _ClassVar[int]
+    P_VALUE_RESOLUTION_FIELD_NUMBER: _ClassVar[int]
     disagreement: Tensor
     readouts: Tensor
     latents: Tensor
@@ -185,7 +188,8 @@ class RolloutResponse(_message.Message):
     trusted_horizon: _containers.RepeatedScalarFieldContainer[int]
     disagreement_p_value: _containers.RepeatedScalarFieldContainer[float]
     surprise: Tensor
-    def __init__(self, disagreement: _Optional[_Union[Tensor, _Mapping]] = ..., readouts: _Optional[_Union[Tensor, _Mapping]] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., calibrated: bool = ..., level: _Optional[float] = ..., radius: _Optional[_Union[Tensor, _Mapping]] = ..., joint_radius: _Optional[_Union[Tensor, _Mapping]] = ..., readout_radius: _Optional[_Union[Tensor, _Mapping]] = ..., ood: _Optional[_Iterable[float]] = ..., ood_p_value: _Optional[_Iterable[float]] = ..., trusted_horizon: _Optional[_Iterable[int]] = ..., disagreement_p_value: _Optional[_Iterable[float]] = ..., surprise: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
+    p_value_resolution: float
+    def __init__(self, disagreement: _Optional[_Union[Tensor, _Mapping]] = ..., readouts: _Optional[_Union[Tensor, _Mapping]] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., calibrated: bool = ..., level: _Optional[float] = ..., radius: _Optional[_Union[Tensor, _Mapping]] = ..., joint_radius: _Optional[_Union[Tensor, _Mapping]] = ..., readout_radius: _Optional[_Union[Tensor, _Mapping]] = ..., ood: _Optional[_Iterable[float]] = ..., ood_p_value: _Optional[_Iterable[float]] = ..., trusted_horizon: _Optional[_Iterable[int]] = ..., disagreement_p_value: _Optional[_Iterable[float]] = ..., surprise: _Optional[_Union[Tensor, _Mapping]] = ..., p_value_resolution: _Optional[float] = ...) -> None: ...
 
 class Goal(_message.Message):
     __slots__ = ("observation", "latents_id", "latents", "readouts")
@@ -286,7 +290,7 @@ class Guard(_message.Message):
     def __init__(self, level: _Optional[float] = ..., tolerance: _Optional[float] = ..., penalty: _Optional[float] = ..., refusal_level: _Optional[float] = ..., return_refused: bool = ...) -> None: ...
 
 class PlanRequest(_message.Message):
-    __slots__ = ("world", "context", "goal", "planner", "limits", "deadline_ms", "guard", "session", "constraints")
+    __slots__ = ("world", "context", "goal", "planner", "limits", "deadline_ms", "guard", "session", "constraints", "execute_steps")
     WORLD_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     GOAL_FIELD_NUMBER: _ClassVar[int]
@@ -296,6 +300,7 @@ class PlanRequest(_message.Message):
     GUARD_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
     CONSTRAINTS_FIELD_NUMBER: _ClassVar[int]
+    EXECUTE_STEPS_FIELD_NUMBER: _ClassVar[int]
     world: str
     context: Context
     goal: Goal
@@ -305,7 +310,8 @@ class PlanRequest(_message.Message):
     guard: Guard
     session: str
     constraints: _containers.RepeatedCompositeFieldContainer[Constraint]
-    def __init__(self, world: _Optional[str] = ..., context: _Optional[_Union[Context, _Mapping]] = ..., goal: _Optional[_Union[Goal, _Mapping]] = ..., planner: _Optional[_Union[PlannerOptions, _Mapping]] = ..., limits: _Optional[_Union[ActionLimits, _Mapping]] = ..., deadline_ms: _Optional[int] = ..., guard: _Optional[_Union[Guard, _Mapping]] = ..., session: _Optional[str] = ..., constraints: _Optional[_Iterable[_Union[Constraint, _Mapping]]] = ...) -> None: ...
+    execute_steps: int
+    def __init__(self, world: _Optional[str] = ..., context: _Optional[_Union[Context, _Mapping]] = ..., goal: _Optional[_Union[Goal, _Mapping]] = ..., planner: _Optional[_Union[PlannerOptions, _Mapping]] = ..., limits: _Optional[_Union[ActionLimits, _Mapping]] = ..., deadline_ms: _Optional[int] = ..., guard: _Optional[_Union[Guard, _Mapping]] = ..., session: _Optional[str] = ..., constraints: _Optional[_Iterable[_Union[Constraint, _Mapping]]] = ..., execute_steps: _Optional[int] = ...) -> None: ...
 
 class PlanTiming(_message.Message):
     __slots__ = ("encode_ms", "cost_ms", "search_ms", "total_ms")
@@ -320,7 +326,7 @@ class PlanTiming(_message.Message):
     def __init__(self, encode_ms: _Optional[float] = ..., cost_ms: _Optional[float] = ..., search_ms: _Optional[float] = ..., total_ms: _Optional[float] = ...) -> None: ...
 
 class PlanResponse(_message.Message):
-    __slots__ = ("actions", "cost", "cost_per_iteration", "iterations", "stop_reason", "readouts", "disagreement", "goal_distance", "seed", "latents_id", "goal_latents_id", "timing", "digests", "decision_id", "status", "reasons", "held_out_gap", "calibrated", "level", "radius", "joint_radius", "readout_radius", "ood", "ood_p_value", "trusted_horizon", "held_out_gap_p_value", "observation_p_value", "goal_p_value", "constraint_probability", "disagreement_p_value")
+    __slots__ = ("actions", "cost", "cost_per_iteration", "iterations", "stop_reason", "readouts", "disagreement", "goal_distance", "seed", "latents_id", "goal_latents_id", "timing", "digests", "decision_id", "status", "reasons", "held_out_gap", "calibrated", "level", "radius", "joint_radius", "readout_radius", "ood", "ood_p_value", "trusted_horizon", "held_out_gap_p_value", "observation_p_value", "goal_p_value", "constraint_probability", "disagreement_p_value", "execute_steps", "p_value_resolution", "refusal_level")
     ACTIONS_FIELD_NUMBER: _ClassVar[int]
     COST_FIELD_NUMBER: _ClassVar[int]
     COST_PER_ITERATION_FIELD_NUMBER: _ClassVar[int]
@@ -351,6 +357,9 @@ class PlanResponse(_message.Message):
     GOAL_P_VALUE_FIELD_NUMBER: _ClassVar[int]
     CONSTRAINT_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
     DISAGREEMENT_P_VALUE_FIELD_NUMBER: _ClassVar[int]
+    EXECUTE_STEPS_FIELD_NUMBER: _ClassVar[int]
+    P_VALUE_RESOLUTION_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_LEVEL_FIELD_NUMBER: _ClassVar[int]
     actions: Tensor
     cost: float
     cost_per_iteration: _containers.RepeatedScalarFieldContainer[float]
@@ -381,7 +390,10 @@ class PlanResponse(_message.Message):
     goal_p_value: float
     constraint_probability: _containers.RepeatedScalarFieldContainer[float]
     disagreement_p_value: float
-    def __init__(self, actions: _Optional[_Union[Tensor, _Mapping]] = ..., cost: _Optional[float] = ..., cost_per_iteration: _Optional[_Iterable[float]] = ..., iterations: _Optional[int] = ..., stop_reason: _Optional[_Union[StopReason, str]] = ..., readouts: _Optional[_Union[Tensor, _Mapping]] = ..., disagreement: _Optional[_Union[Tensor, _Mapping]] = ..., goal_distance: _Optional[_Union[Tensor, _Mapping]] = ..., seed: _Optional[int] = ..., latents_id: _Optional[str] = ..., goal_latents_id: _Optional[str] = ..., timing: _Optional[_Union[PlanTiming, _Mapping]] = ..., digests: _Optional[_Union[Digests, _Mapping]] = ..., decision_id: _Optional[str] = ..., status: _Optional[_Union[PlanStatus, str]] = ..., reasons: _Optional[_Iterable[str]] = ..., held_out_gap: _Optional[float] = ..., calibrated: bool = ..., level: _Optional[float] = ..., radius: _Optional[_Union[Tensor, _Mapping]] = ..., joint_radius: _Optional[_Union[Tensor, _Mapping]] = ..., readout_radius: _Optional[_Union[Tensor, _Mapping]] = ..., ood: _Optional[float] = ..., ood_p_value: _Optional[float] = ..., trusted_horizon: _Optional[int] = ..., held_out_gap_p_value: _Optional[float] = ..., observation_p_value: _Optional[float] = ..., goal_p_value: _Optional[float] = ..., constraint_probability: _Optional[_Iterable[float]] = ..., disagreement_p_value: _Optional[float] = ...) -> None: ...
+    execute_steps: int
+    p_value_resolution: float
+    refusal_level: float
+    def __init__(self, actions: _Optional[_Union[Tensor, _Mapping]] = ..., cost: _Optional[float] = ..., cost_per_iteration: _Optional[_Iterable[float]] = ..., iterations: _Optional[int] = ..., stop_reason: _Optional[_Union[StopReason, str]] = ..., readouts: _Optional[_Union[Tensor, _Mapping]] = ..., disagreement: _Optional[_Union[Tensor, _Mapping]] = ..., goal_distance: _Optional[_Union[Tensor, _Mapping]] = ..., seed: _Optional[int] = ..., latents_id: _Optional[str] = ..., goal_latents_id: _Optional[str] = ..., timing: _Optional[_Union[PlanTiming, _Mapping]] = ..., digests: _Optional[_Union[Digests, _Mapping]] = ..., decision_id: _Optional[str] = ..., status: _Optional[_Union[PlanStatus, str]] = ..., reasons: _Optional[_Iterable[str]] = ..., held_out_gap: _Optional[float] = ..., calibrated: bool = ..., level: _Optional[float] = ..., radius: _Optional[_Union[Tensor, _Mapping]] = ..., joint_radius: _Optional[_Union[Tensor, _Mapping]] = ..., readout_radius: _Optional[_Union[Tensor, _Mapping]] = ..., ood: _Optional[float] = ..., ood_p_value: _Optional[float] = ..., trusted_horizon: _Optional[int] = ..., held_out_gap_p_value: _Optional[float] = ..., observation_p_value: _Optional[float] = ..., goal_p_value: _Optional[float] = ..., constraint_probability: _Optional[_Iterable[float]] = ..., disagreement_p_value: _Optional[float] = ..., execute_steps: _Optional[int] = ..., p_value_resolution: _Optional[float] = ..., refusal_level: _Optional[float] = ...) -> None: ...
 
 class Acted(_message.Message):
     __slots__ = ("context", "actions")
@@ -412,7 +424,7 @@ class ObserveRequest(_message.Message):
     def __init__(self, world: _Optional[str] = ..., decision_id: _Optional[str] = ..., acted: _Optional[_Union[Acted, _Mapping]] = ..., observation: _Optional[_Union[Observations, _Mapping]] = ..., executed_steps: _Optional[int] = ..., session: _Optional[str] = ..., level: _Optional[float] = ..., timeout_ms: _Optional[int] = ...) -> None: ...
 
 class ObserveResponse(_message.Message):
-    __slots__ = ("latents_id", "expires_in_s", "readouts", "error", "calibrated", "ood", "ood_p_value", "expected_error", "surprise", "surprise_p_value", "radius", "covered", "observed", "coverage", "evidence", "changed")
+    __slots__ = ("latents_id", "expires_in_s", "readouts", "error", "calibrated", "ood", "ood_p_value", "expected_error", "surprise", "surprise_p_value", "radius", "covered", "observed", "coverage", "evidence", "changed", "p_value_resolution")
     LATENTS_ID_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_IN_S_FIELD_NUMBER: _ClassVar[int]
     READOUTS_FIELD_NUMBER: _ClassVar[int]
@@ -429,6 +441,7 @@ class ObserveResponse(_message.Message):
     COVERAGE_FIELD_NUMBER: _ClassVar[int]
     EVIDENCE_FIELD_NUMBER: _ClassVar[int]
     CHANGED_FIELD_NUMBER: _ClassVar[int]
+    P_VALUE_RESOLUTION_FIELD_NUMBER: _ClassVar[int]
     latents_id: str
     expires_in_s: float
     readouts: Tensor
@@ -445,7 +458,8 @@ class ObserveResponse(_message.Message):
     coverage: float
     evidence: float
     changed: bool
-    def __init__(self, latents_id: _Optional[str] = ..., expires_in_s: _Optional[float] = ..., readouts: _Optional[_Union[Tensor, _Mapping]] = ..., error: _Optional[float] = ..., calibrated: bool = ..., ood: _Optional[float] = ..., ood_p_value: _Optional[float] = ..., expected_error: _Optional[float] = ..., surprise: _Optional[float] = ..., surprise_p_value: _Optional[float] = ..., radius: _Optional[float] = ..., covered: bool = ..., observed: _Optional[int] = ..., coverage: _Optional[float] = ..., evidence: _Optional[float] = ..., changed: bool = ...) -> None: ...
+    p_value_resolution: float
+    def __init__(self, latents_id: _Optional[str] = ..., expires_in_s: _Optional[float] = ..., readouts: _Optional[_Union[Tensor, _Mapping]] = ..., error: _Optional[float] = ..., calibrated: bool = ..., ood: _Optional[float] = ..., ood_p_value: _Optional[float] = ..., expected_error: _Optional[float] = ..., surprise: _Optional[float] = ..., surprise_p_value: _Optional[float] = ..., radius: _Optional[float] = ..., covered: bool = ..., observed: _Optional[int] = ..., coverage: _Optional[float] = ..., evidence: _Optional[float] = ..., changed: bool = ..., p_value_resolution: _Optional[float] = ...) -> None: ...
 
 class ControlRequest(_message.Message):
     __slots__ = ("plan", "seen", "executed_steps")
@@ -466,7 +480,7 @@ class ControlResponse(_message.Message):
     def __init__(self, plan: _Optional[_Union[PlanResponse, _Mapping]] = ..., outcome: _Optional[_Union[ObserveResponse, _Mapping]] = ...) -> None: ...
 
 class World(_message.Message):
-    __slots__ = ("contract_version", "name", "family", "description", "observation", "action", "context_length", "latent_shape", "ensemble_size", "horizon_limit", "engine_horizons", "candidate_limit", "plan_budget", "readouts", "goal_metric", "planner", "digests", "plan_precision", "calibration", "search_members", "verbs", "target", "reference_checked", "reference")
+    __slots__ = ("contract_version", "name", "family", "description", "observation", "action", "context_length", "latent_shape", "ensemble_size", "horizon_limit", "engine_horizons", "candidate_limit", "plan_budget", "readouts", "goal_metric", "planner", "digests", "plan_precision", "calibration", "search_members", "verbs", "target", "reference_checked", "reference", "served_anyway")
     CONTRACT_VERSION_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     FAMILY_FIELD_NUMBER: _ClassVar[int]
@@ -491,6 +505,7 @@ class World(_message.Message):
     TARGET_FIELD_NUMBER: _ClassVar[int]
     REFERENCE_CHECKED_FIELD_NUMBER: _ClassVar[int]
     REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    SERVED_ANYWAY_FIELD_NUMBER: _ClassVar[int]
     contract_version: int
     name: str
     family: str
@@ -515,7 +530,16 @@ class World(_message.Message):
     target: Target
     reference_checked: bool
     reference: str
-    def __init__(self, contract_version: _Optional[int] = ..., name: _Optional[str] = ..., family: _Optional[str] = ..., description: _Optional[str] = ..., observation: _Optional[_Union[ObservationSpec, _Mapping]] = ..., action: _Optional[_Union[ActionSpec, _Mapping]] = ..., context_length: _Optional[int] = ..., latent_shape: _Optional[_Iterable[int]] = ..., ensemble_size: _Optional[int] = ..., horizon_limit: _Optional[int] = ..., engine_horizons: _Optional[_Iterable[int]] = ..., candidate_limit: _Optional[int] = ..., plan_budget: _Optional[int] = ..., readouts: _Optional[_Iterable[_Union[Readout, _Mapping]]] = ..., goal_metric: _Optional[_Union[GoalMetric, _Mapping]] = ..., planner: _Optional[_Union[PlannerDefaults, _Mapping]] = ..., digests: _Optional[_Union[Digests, _Mapping]] = ..., plan_precision: _Optional[str] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ..., search_members: _Optional[int] = ..., verbs: _Optional[_Iterable[str]] = ..., target: _Optional[_Union[Target, _Mapping]] = ..., reference_checked: bool = ..., reference: _Optional[str] = ...) -> None: ...
+    served_anyway: ServedAnyway
+    def __init__(self, contract_version: _Optional[int] = ..., name: _Optional[str] = ..., family: _Optional[str] = ..., description: _Optional[str] = ..., observation: _Optional[_Union[ObservationSpec, _Mapping]] = ..., action: _Optional[_Union[ActionSpec, _Mapping]] = ..., context_length: _Optional[int] = ..., latent_shape: _Optional[_Iterable[int]] = ..., ensemble_size: _Optional[int] = ..., horizon_limit: _Optional[int] = ..., engine_horizons: _Optional[_Iterable[int]] = ..., candidate_limit: _Optional[int] = ..., plan_budget: _Optional[int] = ..., readouts: _Optional[_Iterable[_Union[Readout, _Mapping]]] = ..., goal_metric: _Optional[_Union[GoalMetric, _Mapping]] = ..., planner: _Optional[_Union[PlannerDefaults, _Mapping]] = ..., digests: _Optional[_Union[Digests, _Mapping]] = ..., plan_precision: _Optional[str] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ..., search_members: _Optional[int] = ..., verbs: _Optional[_Iterable[str]] = ..., target: _Optional[_Union[Target, _Mapping]] = ..., reference_checked: bool = ..., reference: _Optional[str] = ..., served_anyway: _Optional[_Union[ServedAnyway, _Mapping]] = ...) -> None: ...
+
+class ServedAnyway(_message.Message):
+    __slots__ = ("finding", "since")
+    FINDING_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    finding: str
+    since: str
+    def __init__(self, finding: _Optional[str] = ..., since: _Optional[str] = ...) -> None: ...
 
 class Target(_message.Message):
     __slots__ = ("name", "dtype", "builder", "compute_capabilities")
@@ -530,7 +554,7 @@ class Target(_message.Message):
     def __init__(self, name: _Optional[str] = ..., dtype: _Optional[str] = ..., builder: _Optional[str] = ..., compute_capabilities: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Calibration(_message.Message):
-    __slots__ = ("digest", "engines", "files", "created", "trajectories", "tolerance", "levels", "disagreement_scale", "quantiles", "effective_rank", "smallest_std", "planned", "collapsed", "distance_scale")
+    __slots__ = ("digest", "engines", "files", "created", "trajectories", "tolerance", "levels", "disagreement_scale", "quantiles", "effective_rank", "smallest_std", "planned", "collapsed", "distance_scale", "health")
     class EnginesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -559,6 +583,7 @@ class Calibration(_message.Message):
     PLANNED_FIELD_NUMBER: _ClassVar[int]
     COLLAPSED_FIELD_NUMBER: _ClassVar[int]
     DISTANCE_SCALE_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_FIELD_NUMBER: _ClassVar[int]
     digest: str
     engines: _containers.ScalarMap[str, str]
     files: _containers.ScalarMap[str, str]
@@ -573,23 +598,62 @@ class Calibration(_message.Message):
     planned: CalibrationPlanned
     collapsed: str
     distance_scale: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, digest: _Optional[str] = ..., engines: _Optional[_Mapping[str, str]] = ..., files: _Optional[_Mapping[str, str]] = ..., created: _Optional[str] = ..., trajectories: _Optional[int] = ..., tolerance: _Optional[float] = ..., levels: _Optional[_Iterable[_Union[CalibrationLevel, _Mapping]]] = ..., disagreement_scale: _Optional[_Iterable[float]] = ..., quantiles: _Optional[_Union[CalibrationQuantiles, _Mapping]] = ..., effective_rank: _Optional[float] = ..., smallest_std: _Optional[float] = ..., planned: _Optional[_Union[CalibrationPlanned, _Mapping]] = ..., collapsed: _Optional[str] = ..., distance_scale: _Optional[_Iterable[float]] = ...) -> None: ...
+    health: CalibrationHealth
+    def __init__(self, digest: _Optional[str] = ..., engines: _Optional[_Mapping[str, str]] = ..., files: _Optional[_Mapping[str, str]] = ..., created: _Optional[str] = ..., trajectories: _Optional[int] = ..., tolerance: _Optional[float] = ..., levels: _Optional[_Iterable[_Union[CalibrationLevel, _Mapping]]] = ..., disagreement_scale: _Optional[_Iterable[float]] = ..., quantiles: _Optional[_Union[CalibrationQuantiles, _Mapping]] = ..., effective_rank: _Optional[float] = ..., smallest_std: _Optional[float] = ..., planned: _Optional[_Union[CalibrationPlanned, _Mapping]] = ..., collapsed: _Optional[str] = ..., distance_scale: _Optional[_Iterable[float]] = ..., health: _Optional[_Union[CalibrationHealth, _Mapping]] = ...) -> None: ...
+
+class CalibrationHealth(_message.Message):
+    __slots__ = ("deviation", "rank", "dimension", "reference_dimension", "nearest", "reference_nearest", "copying", "told_apart")
+    DEVIATION_FIELD_NUMBER: _ClassVar[int]
+    RANK_FIELD_NUMBER: _ClassVar[int]
+    DIMENSION_FIELD_NUMBER: _ClassVar[int]
+    REFERENCE_DIMENSION_FIELD_NUMBER: _ClassVar[int]
+    NEAREST_FIELD_NUMBER: _ClassVar[int]
+    REFERENCE_NEAREST_FIELD_NUMBER: _ClassVar[int]
+    COPYING_FIELD_NUMBER: _ClassVar[int]
+    TOLD_APART_FIELD_NUMBER: _ClassVar[int]
+    deviation: float
+    rank: float
+    dimension: float
+    reference_dimension: float
+    nearest: float
+    reference_nearest: float
+    copying: float
+    told_apart: float
+    def __init__(self, deviation: _Optional[float] = ..., rank: _Optional[float] = ..., dimension: _Optional[float] = ..., reference_dimension: _Optional[float] = ..., nearest: _Optional[float] = ..., reference_nearest: _Optional[float] = ..., copying: _Optional[float] = ..., told_apart: _Optional[float] = ...) -> None: ...
 
 class CalibrationPlanned(_message.Message):
-    __slots__ = ("plans", "levels", "ood", "disagreement", "held_out_gap", "distance")
+    __slots__ = ("plans", "levels", "ood", "disagreement", "held_out_gap", "distance", "executed")
     PLANS_FIELD_NUMBER: _ClassVar[int]
     LEVELS_FIELD_NUMBER: _ClassVar[int]
     OOD_FIELD_NUMBER: _ClassVar[int]
     DISAGREEMENT_FIELD_NUMBER: _ClassVar[int]
     HELD_OUT_GAP_FIELD_NUMBER: _ClassVar[int]
     DISTANCE_FIELD_NUMBER: _ClassVar[int]
+    EXECUTED_FIELD_NUMBER: _ClassVar[int]
     plans: int
     levels: _containers.RepeatedCompositeFieldContainer[CalibrationLevel]
     ood: _containers.RepeatedScalarFieldContainer[float]
     disagreement: _containers.RepeatedScalarFieldContainer[float]
     held_out_gap: _containers.RepeatedScalarFieldContainer[float]
     distance: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, plans: _Optional[int] = ..., levels: _Optional[_Iterable[_Union[CalibrationLevel, _Mapping]]] = ..., ood: _Optional[_Iterable[float]] = ..., disagreement: _Optional[_Iterable[float]] = ..., held_out_gap: _Optional[_Iterable[float]] = ..., distance: _Optional[_Iterable[float]] = ...) -> None: ...
+    executed: CalibrationExecuted
+    def __init__(self, plans: _Optional[int] = ..., levels: _Optional[_Iterable[_Union[CalibrationLevel, _Mapping]]] = ..., ood: _Optional[_Iterable[float]] = ..., disagreement: _Optional[_Iterable[float]] = ..., held_out_gap: _Optional[_Iterable[float]] = ..., distance: _Optional[_Iterable[float]] = ..., executed: _Optional[_Union[CalibrationExecuted, _Mapping]] = ...) -> None: ...
+
+class CalibrationExecuted(_message.Message):
+    __slots__ = ("came_true", "disagreement", "distance", "radius", "beyond_logs", "margin")
+    CAME_TRUE_FIELD_NUMBER: _ClassVar[int]
+    DISAGREEMENT_FIELD_NUMBER: _ClassVar[int]
+    DISTANCE_FIELD_NUMBER: _ClassVar[int]
+    RADIUS_FIELD_NUMBER: _ClassVar[int]
+    BEYOND_LOGS_FIELD_NUMBER: _ClassVar[int]
+    MARGIN_FIELD_NUMBER: _ClassVar[int]
+    came_true: _containers.RepeatedScalarFieldContainer[float]
+    disagreement: _containers.RepeatedScalarFieldContainer[float]
+    distance: _containers.RepeatedScalarFieldContainer[float]
+    radius: _containers.RepeatedScalarFieldContainer[float]
+    beyond_logs: _containers.RepeatedScalarFieldContainer[str]
+    margin: float
+    def __init__(self, came_true: _Optional[_Iterable[float]] = ..., disagreement: _Optional[_Iterable[float]] = ..., distance: _Optional[_Iterable[float]] = ..., radius: _Optional[_Iterable[float]] = ..., beyond_logs: _Optional[_Iterable[str]] = ..., margin: _Optional[float] = ...) -> None: ...
 
 class CalibrationLevel(_message.Message):
     __slots__ = ("level", "radius", "joint_radius", "readout_radius")

@@ -193,6 +193,15 @@ class PlanArguments(Started):
         int | None,
         Field(ge=0, le=MAX_SEED, description=f"Equal seeds give equal plans; 0 to {MAX_SEED}; null for any."),
     ] = None
+    execute_steps: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=MAX_STEPS,
+            description=f"Environment steps that you will execute before you plan again, 1 to {MAX_STEPS}, a multiple "
+            "of the world's action_block: only these are judged. null for the world's.",
+        ),
+    ] = None
     session: Session = None
     detail: Detail = None
 

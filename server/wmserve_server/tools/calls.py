@@ -95,6 +95,7 @@ async def search(core: WorldModel, arguments: given.PlanArguments) -> m.PlanResp
                 ),
                 guard=m.Guard(return_refused=True),
                 session=arguments.session or "",
+                execute_steps=arguments.execute_steps,
             )
         )
 

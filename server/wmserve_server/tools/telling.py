@@ -60,7 +60,7 @@ def plan(world: World, found: m.PlanResponse, full: bool, approved: bool = False
     count = len(found.goal_distance)
     status = "approved" if found.status == "refused" and approved else found.status
     assert found.actions is not None, "search asks for them"
-    execute = min(world.search.receding_horizon * world.action.action_block, len(found.actions))
+    execute = found.execute_steps
     wanted = found.actions if full else found.actions[:execute]
     actions = None if status == "refused" else rows_shown(wanted, world.action.action_block)
     radius = None if found.radius is None else w.short(found.radius[-1])
