@@ -11,6 +11,9 @@ Latents of candidates stay inside ``plan``, the cost engine: what leaves it is w
 the ensemble only. ``judge`` asks all, and its goal distance is that of the others: a search finds where its own members
 err in its favour, and those know nothing of that. A world without readouts has no such output, one that needs no goal
 no such input. Bytes become float32 before anything else: TensorRT reads them only to cast them.
+
+Where actions are rolled out, the latents of members are a tensor called `PATHS` in the exported graph, though no output
+of it: there `wmserve fit` puts new heads.
 """
 
 from collections.abc import Mapping
@@ -20,6 +23,9 @@ from torch import Tensor, nn
 
 from wmserve_export.engines import search_members
 from wmserve_export.families import Encoder, Family, Filler, Predictor, Rewarded
+
+PATHS = "paths"
+"""Tensor `[B, S, E, H, D]` of an exported graph: latents of each member that it asks."""
 
 
 class Graph(nn.Module):
@@ -58,6 +64,12 @@ class ActionGraph(Graph):
     """A graph of a family that knows what actions do."""
 
     family: Predictor
+    shows_paths = False
+    """Whether the last output is `PATHS`: so the exporter learns which tensor they are."""
+
+    def answer(self, paths: Tensor, *outputs: Tensor) -> tuple[Tensor, ...]:
+        """The outputs, and the paths if they are shown."""
+        return (*outputs, paths) if self.shows_paths else outputs
 
     def disagreement(self, paths: Tensor) -> Tensor:
         """Of members, or of critics, `[B, S, H]`."""
@@ -80,7 +92,9 @@ class RolloutGraph(ActionGraph):
     def forward(self, context: Tensor, actions: Tensor, action_history: Tensor | None = None) -> tuple[Tensor, ...]:
         """Context `[B, T, D]`, actions `[B, S, N, A]` -> `[B, S, H, D]`, `[B, S, H]`, `[B, S, H, R]`."""
         paths = self.family.predict(context, with_history(actions, action_history))
-        return paths.mean(dim=2), self.disagreement(paths), *mean_of_members(self.readouts(paths))
+        return self.answer(
+            paths, paths.mean(dim=2), self.disagreement(paths), *mean_of_members(self.readouts(paths))
+        )
 
 
 class CostGraph(ActionGraph):
@@ -93,7 +107,7 @@ class CostGraph(ActionGraph):
         members, known = search_members(self.family.config.members), with_history(actions, action_history)
         paths = self.family.predict(context, known, members)
         distance = self.goal_distance(context, goal, known, paths)
-        return distance, self.disagreement(paths), *self.readouts(paths)
+        return self.answer(paths, distance, self.disagreement(paths), *self.readouts(paths))
 
 
 class JudgeGraph(ActionGraph):
@@ -111,7 +125,7 @@ class JudgeGraph(ActionGraph):
         searching = search_members(self.family.config.members)
         held_out = searching < self.family.config.members
         distance = (self.goal_distance(context, goal, known, paths[:, :, searching:]),) if held_out else ()
-        return paths.mean(dim=2), self.disagreement(paths), *distance, *self.readouts(paths)
+        return self.answer(paths, paths.mean(dim=2), self.disagreement(paths), *distance, *self.readouts(paths))
 
 
 GRAPHS: Mapping[str, type[Graph]] = {

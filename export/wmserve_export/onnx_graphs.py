@@ -25,7 +25,7 @@ from wmserve_export.engines import Engine, input_axes, output_axes
 from wmserve_export.examples import NO_EXAMPLES
 from wmserve_export.external_data import ExternalData
 from wmserve_export.families import Encoder
-from wmserve_export.graphs import GRAPHS
+from wmserve_export.graphs import GRAPHS, PATHS, ActionGraph
 
 OPSET = 20
 IR_VERSION = 10
@@ -47,7 +47,13 @@ def export_engine(family: Encoder, engine: Engine, data: ExternalData) -> Path:
     dims = {axis: Dim(axis, min=1) for axes in tensors.values() for axis in axes if isinstance(axis, str)}
     dynamic = {n: {i: dims[a] for i, a in enumerate(axes) if isinstance(a, str)} for n, axes in tensors.items()}
     outputs = list(output_axes(family.config, engine.graph, engine.horizon))
-    model = trace(graph(family, engine), inputs, outputs, dynamic)
+    module = graph(family, engine)
+    if shown := isinstance(module, ActionGraph):
+        module.shows_paths = True
+        outputs.append(PATHS)
+    model = trace(module, inputs, outputs, dynamic)
+    if shown:
+        model.graph.outputs.pop()  # the tensor keeps its name
     data.take(model)
     return save(ir.to_proto(model), f"{family.config.name}_{engine.key}", data.folder / engine.file)
 
