@@ -24,6 +24,11 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from wmserve_export.external_data import ExternalData, has_external_data
 from wmserve_export.onnx_graphs import save
 
+EXACT = "fitted/"
+"""What names of heads begin with that were fitted to an exported world.
+
+They stay in float32: they are small, and take differences of what lies close together.
+"""
 SAMPLED = 8
 """Candidates whose mean is subtracted from all."""
 
@@ -34,12 +39,14 @@ def coarse_engine(exact: Path, file: Path, data: ExternalData) -> Path:
         simple, small = Path(folder) / "simple.onnx", Path(folder) / "small.onnx"
         external = simplify(exact, simple)
         # Weights that lie outside stay there: only quantiser and runtime look at them.
-        onnx.save(centred(onnx.load(simple, load_external_data=False)), simple)
+        model = centred(onnx.load(simple, load_external_data=False))
+        onnx.save(model, simple)
         with silent():
             quantize_dynamic(
                 simple,
                 small,
                 op_types_to_quantize=["MatMul"],
+                nodes_to_exclude=[node.name for node in model.graph.node if node.name.startswith(EXACT)],
                 weight_type=QuantType.QInt8,
                 per_channel=not has_batched_products(simple),
                 # All eight bits. Processors without VNNI cut sums of two products off at 16 bits, which the largest
@@ -82,7 +89,8 @@ def centred(model: onnx.ModelProto) -> onnx.ModelProto:
     weights = {tensor.name for tensor in graph.initializer}
     nodes, done = [], set[str]()
     for node in graph.node:
-        axis = axes.get(node.input[0]) if node.op_type == "MatMul" and node.input[1] in weights else None
+        rounded = node.op_type == "MatMul" and node.input[1] in weights and not node.name.startswith(EXACT)
+        axis = axes.get(node.input[0]) if rounded else None
         if axis is None:
             nodes.append(node)
             continue

@@ -92,9 +92,7 @@ class RolloutGraph(ActionGraph):
     def forward(self, context: Tensor, actions: Tensor, action_history: Tensor | None = None) -> tuple[Tensor, ...]:
         """Context `[B, T, D]`, actions `[B, S, N, A]` -> `[B, S, H, D]`, `[B, S, H]`, `[B, S, H, R]`."""
         paths = self.family.predict(context, with_history(actions, action_history))
-        return self.answer(
-            paths, paths.mean(dim=2), self.disagreement(paths), *mean_of_members(self.readouts(paths))
-        )
+        return self.answer(paths, paths.mean(dim=2), self.disagreement(paths), *mean_of_members(self.readouts(paths)))
 
 
 class CostGraph(ActionGraph):
