@@ -10,6 +10,7 @@ Nothing in a checkpoint runs: classes that settings name are looked up among tho
 
 import contextlib
 import importlib
+import warnings
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Protocol
@@ -66,7 +67,9 @@ def peer_of(family: str, source: Published, facts: Facts) -> Peer:
     """
     package_of(family)
     try:
-        module = importlib.import_module(PEERS[family][1])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of environments that nobody plays here
+            module = importlib.import_module(PEERS[family][1])
     except (ImportError, RuntimeError) as error:
         raise NoPeerError(f"{PEERS[family][0]} cannot be imported: {error}") from None
     with failures_told(PEERS[family][0]):

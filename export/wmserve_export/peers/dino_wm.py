@@ -128,12 +128,21 @@ def predictor_of(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> 
         "depth": len({name.split(".")[3] for name in tensors if name.startswith(f"{block}.")}),
         "mlp_dim": len(tensors[f"{block}.0.1.net.1.weight"]),
     }
+    if carried := source_heads(said):  # of a converted module
+        said.setdefault("heads", carried)
     if said.get("heads"):
         shown["dim_head"] = attention // (3 * said["heads"])
     elif said.get("dim_head"):
         shown["heads"] = attention // (3 * said["dim_head"])
     said.pop("size", None)
     return module_of(said, CausalPredictor, shown), patches
+
+
+def source_heads(said: Mapping[str, Any]) -> int | None:
+    """Heads that the attention of a converted predictor carried; None where nothing did."""
+    for name in ("transformer", "layers", "0", "0"):
+        said = part(said, name)
+    return said.get("heads")
 
 
 def embedder(tensors: Mapping[str, Tensor], name: str) -> nn.Module:
