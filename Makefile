@@ -26,7 +26,7 @@ train: $(VENV)/.dev ## Make the reference world from nothing (data, training, go
 	$(BIN)/wmserve train --out build/two_room
 
 export: $(VENV)/.dev $(TRITON)/.installed ## Write the reference world's engines into model_repository/, and calibrate them
-	$(BIN)/wmserve export export/wmserve_export/reference/two_room --repository model_repository
+	$(BIN)/wmserve export export/wmserve_export/reference/two_room --repository model_repository --replace
 	rm -rf build/plans
 	$(BIN)/wmserve execute two_room --env wmserve_export.reference.rooms:Rooms --seed 10000000 --out build/plans
 	$(BIN)/python -m wmserve_export.reference.calibrate --repository model_repository --planned build/plans

@@ -163,7 +163,8 @@ def price(report: Report, chosen: Options) -> None:
         plain = Path(folder) / "repository"
         shutil.copytree(REPOSITORY, plain)
         world = repository.read(plain, WORLD)
-        repository.write_contract(plain, world.model_copy(update={"calibration": None}))
+        alone = repository.Placing(replace=True)
+        repository.write_contract(plain, world.model_copy(update={"calibration": None}), alone)
         with rivals.server(REPOSITORY) as (scored, _), rivals.server(plain) as (bare, _):
             frames = strange_frames.draw(1, STRANGE_SEED)[0]
             actions = np.random.default_rng(0).uniform(-1, 1, (64, 50, 2)).astype(np.float32)

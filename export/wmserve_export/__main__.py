@@ -34,6 +34,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 from wmserve.world import Dtype, Precision, TargetName
 
+from wmserve_export import versions
 from wmserve_export.contract import ExportOptions
 from wmserve_export.export import export_world
 from wmserve_export.families import PUBLISHED, FamilyError, named, published
@@ -76,8 +77,8 @@ def main(argv: list[str] | None = None) -> int:
         check(chosen)
         with checkpoint(options.checkpoint, options.family, options.world) as opened:
             origin = replace(opened.origin, pairs=options.check, adapter=options.adapter)
-            place, show = options.repository, not options.quiet
-            report = export_world(opened.folder, place, chosen, options.adapter, show, origin)
+            place, show, placing = options.repository, not options.quiet, versions.placing(options)
+            report = export_world(opened.folder, place, chosen, options.adapter, show, origin, placing)
     except GateError as error:
         print(f"refused, nothing was written: {error}", file=sys.stderr)
         return GATE_FAILED
@@ -85,6 +86,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"cannot export: {error}", file=sys.stderr)
         return UNUSABLE
     print(json.dumps(report, indent=2), flush=True)
+    print(versions.told(options.repository, str(report["world"])), file=sys.stderr)
     print(last_line(report), file=sys.stderr)
     return 0
 
@@ -218,6 +220,7 @@ def parser() -> argparse.ArgumentParser:
         help="most calls that an encode or rollout engine takes at once; takes GPU memory (default: %(default)s)",
     )
     gpu.add_argument("--timing-cache", type=Path, metavar="DIR", help="kernels' times (default: ~/.cache/wmserve)")
+    versions.add_placing(parser)
     add("--quiet", action="store_true", help="show no progress")
     return parser
 

@@ -28,8 +28,9 @@ def export_world(
     adapter: str | None = None,
     show: bool = True,
     origin: Origin | None = None,
+    placing: repository.Placing | None = None,
 ) -> dict[str, object]:
-    """Export a checkpoint into the repository at `place` and return the report.
+    """Export a checkpoint into the repository at `place`, as a version beside others, and return the report.
 
     `origin` says what the world is held against. FamilyError when it cannot be loaded, GateError when a gate refuses
     it, BuildError when TensorRT does; then nothing is written.
@@ -49,8 +50,8 @@ def export_world(
         engine_digests = {key: contract.file_digest(file, show) for key, file in everything.items()}
         world = contract.build(family, options, known.model_copy(update={"engines": engine_digests}), target, held)
         report = {**as_report(world, everything), **figures, **reference_report(held)}
-        repository.write(staged, place, world, family.config, files, report, options.max_batch)
-    return report
+        written = repository.write(staged, place, world, family.config, files, report, options.max_batch, placing)
+    return {**report, "version": written.version}
 
 
 def write_engines(family: families.Encoder, world: World, place: Path, show: bool) -> dict[Engine, Path]:

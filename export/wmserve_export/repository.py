@@ -20,40 +20,43 @@ For TensorRT (target ``tensorrt``) each engine is a Triton model of its own, whi
 A calibrated world also has an ood_<digest>.onnx beside its encoder, and an error_<digest>.onnx and a
 distance_<digest>.onnx beside its rollouts and its plans.
 
-A world is several folders and there is no renaming of several at once. A server that looks in between sees engines of
-two contracts, and serves none of them until the last one is in place.
+A world that is there is never changed: another export, fit or calibration of it is another *version*, whose models
+stand beside the others, ``<world>-v2_encode`` and so on, until one rename in ``<world>_route`` makes it the one that
+answers (:mod:`wmserve_export.routing`). A server that looks in between sees a version that is not complete, and goes on
+with what it has.
 """
 
-import contextlib
 import json
-import os
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+import shutil
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as triton
-from wmserve.world import CONTRACT_PARAMETER, Calibration, ServedAnyway, World
+from wmserve.world import (
+    CONTRACT_PARAMETER,
+    ENGINES_PARAMETER,
+    Calibration,
+    ServedAnyway,
+    World,
+    model_prefix,
+)
 
-from wmserve_export import triton_models
+from wmserve_export import routing, triton_models
 from wmserve_export.engines import Engine
 from wmserve_export.families import FamilyConfig
-from wmserve_export.triton_models import PLACEHOLDER, VERSION, TritonModel
+from wmserve_export.placing import Placing, staging
+from wmserve_export.routing import CONFIG_FILE, PLACEHOLDER, VERSION, parse, read, replace_file
+from wmserve_export.triton_models import TritonModel
 
-CONFIG_FILE = "config.pbtxt"
+__all__ = ["CONFIG_FILE", "REPORT_FILE", "VERSION", "Placing", "parse", "read", "replace_file", "staging"]
+
 SCORES = {"encode": ("ood",), "rollout": ("error", "distance")}
 """What the score engines of a calibration answer, by the verb whose engine they lie beside."""
 SCORE_DIMS = {"encode": [-1], "rollout": [-1, -1]}
 REPORT_FILE = "export_report.json"
 """In the folder of ``encode``: Triton reads no files there but those it knows."""
-
-
-@contextlib.contextmanager
-def staging(repository: Path) -> Iterator[Path]:
-    """A folder to put a world together in; it is gone afterwards, with what is still there."""
-    with tempfile.TemporaryDirectory(prefix=".wmserve_export_", dir=staging_place(repository)) as scratch:
-        yield Path(scratch)
 
 
 def write(
@@ -64,19 +67,46 @@ def write(
     files: Mapping[Engine, Path],
     report: Mapping[str, object],
     max_batch: int = triton_models.MAX_BATCH,
-) -> None:
-    """Move staged `files` into the repository, with their contract and the report of the export.
+    placing: Placing | None = None,
+) -> World:
+    """Move staged `files` into the repository as a version of their world, with contract and report; return that.
 
-    What the world had there before is replaced. TensorRT's engines take at most `max_batch` calls at once.
+    TensorRT's engines take at most `max_batch` calls at once. `placing` defaults to ``Placing()``: it becomes live.
     """
-    put(staged, repository, triton_models.models(world, config, files, max_batch), world, report)
+    placing = placing or Placing()
+    with routing.locked(repository):
+        version = next_version(repository, world.name, placing)
+        numbered = world.model_copy(update={"version": version, "created": now()})
+        stage(staged, triton_models.models(numbered, config, files, max_batch), numbered, report)
+        settle(staged, repository, numbered, placing.promote)
+    return numbered
 
 
 def put(
     staged: Path, repository: Path, models: Iterable[TritonModel], world: World, report: Mapping[str, object]
 ) -> None:
-    """Put Triton models, whose files are staged, in the place of all that a world had in a repository."""
-    made, gone = staged / "models", staged / "gone"
+    """Put Triton models, whose files are staged, into a repository; a version that has their number is replaced."""
+    with routing.locked(repository):
+        stage(staged, models, world, report)
+        settle(staged, repository, world, promote=True)
+
+
+def now() -> str:
+    """UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def next_version(repository: Path, name: str, placing: Placing) -> int:
+    """Number of the next version of a world, or of the live one where that is to be replaced."""
+    known = routing.folders_of(repository, name)
+    if not known:
+        return 1
+    return routing.route_of(repository, name).live if placing.replace else max(known) + 1
+
+
+def stage(staged: Path, models: Iterable[TritonModel], world: World, report: Mapping[str, object]) -> None:
+    """Put the folders of Triton models together in ``staged/models``."""
+    made = staged / "models"
     for model in models:
         version = version_folder(made, model.name)
         version.mkdir(parents=True)
@@ -86,38 +116,25 @@ def put(
         if not model.files:
             (version / PLACEHOLDER).touch()
     (made / world.engine("encode") / REPORT_FILE).write_text(json.dumps(report, indent=2) + "\n")
-    repository.mkdir(parents=True, exist_ok=True)
+
+
+def settle(staged: Path, repository: Path, world: World, promote: bool) -> None:
+    """Move the folders of ``staged/models`` into the repository, and switch to their version if that is asked for."""
+    made, gone = staged / "models", staged / "gone"
     gone.mkdir()
-    new = [folder.name for folder in made.iterdir()]
-    old = [name for name in folders_of(repository, world.name) if name not in new]
+    known, new = routing.folders_of(repository, world.name), [folder.name for folder in made.iterdir()]
+    fresh = bool(known) and world.version not in known
+    # Before a server can see the new version: one that knows no route may take the highest for live.
+    if fresh and routing.read_route(repository, world.name) is None:
+        routing.write_route(repository, routing.route_of(repository, world.name))
     for name in new:
         replace(made / name, repository / name)
-    for name in old:  # such as engines of another target
+    for name in set(known.get(world.version, ())) - set(new):  # such as engines of another target
         (repository / name).rename(gone / name)
-
-
-def folders_of(repository: Path, name: str) -> list[str]:
-    """Models in a repository that carry the contract of a world."""
-    found = []
-    for file in repository.glob(f"*/{CONFIG_FILE}"):
-        config = text_format.Parse(file.read_text(), triton.ModelConfig(), allow_unknown_field=True)
-        contract = config.parameters[CONTRACT_PARAMETER].string_value
-        if contract and json.loads(contract).get("name") == name:
-            found.append(file.parent.name)
-    return found
-
-
-def staging_place(repository: Path) -> Path:
-    """Where folders can be renamed from: beside the repository, since Triton complains of strange ones inside.
-
-    In it, if it is a mount of its own.
-    """
-    repository = repository.resolve()
-    if not repository.exists():
-        return next(parent for parent in repository.parents if parent.exists())
-    beside = repository.parent
-    fits = beside.stat().st_dev == repository.stat().st_dev and os.access(beside, os.W_OK)
-    return beside if fits else repository
+    if fresh:
+        route = routing.route_of(repository, world.name)
+        route = routing.switched(route, world.version) if promote else route
+        routing.write_route(repository, routing.retire(repository, route, gone, newest=world.version))
 
 
 def version_folder(place: Path, model: str) -> Path:
@@ -132,58 +149,89 @@ def replace(made: Path, place: Path) -> None:
     made.rename(place)
 
 
-def read(repository: Path, name: str) -> World:
-    """The contract of a world in a repository; FileNotFoundError says what there is."""
-    config = repository / f"{name}_encode" / CONFIG_FILE
-    if not config.is_file():
-        there = sorted(folder.name.removesuffix("_encode") for folder in repository.glob("*_encode"))
-        raise FileNotFoundError(f"there is no world {name} in {repository}; there: {', '.join(there) or 'none'}")
-    return World.model_validate_json(parse(config).parameters[CONTRACT_PARAMETER].string_value)
+def calibrate(
+    repository: Path,
+    world: World,
+    calibration: Calibration,
+    files: Mapping[str, bytes],
+    placing: Placing | None = None,
+) -> World:
+    """Write a version that has a world's engines, a calibration and its score engines; return its contract."""
+    return derive(
+        repository, world.model_copy(update={"calibration": calibration, "served_anyway": None}), files, placing
+    )
 
 
-def calibrate(repository: Path, world: World, calibration: Calibration, files: Mapping[str, bytes]) -> None:
-    """Put score engines beside a world's own, and the calibration into its contract; an earlier one is replaced."""
-    for key, content in files.items():
-        verb, _, name = key.partition("/")
-        replace_file(version_folder(repository, world.engine(verb)) / name, content)
-    write_contract(repository, world.model_copy(update={"calibration": calibration, "served_anyway": None}))
-    if world.calibration is not None:  # only now does nothing speak of the old ones any more
-        for key in world.calibration.files.keys() - files.keys():
+def write_contract(repository: Path, world: World, placing: Placing | None = None) -> World:
+    """Write a version that has the engines of the version whose number `world` has, and this contract; return that."""
+    return derive(repository, world, {}, placing)
+
+
+def derive(repository: Path, world: World, files: Mapping[str, bytes], placing: Placing | None) -> World:
+    """Write another version of a world with the files of the one whose number it has, and those given, by key.
+
+    It becomes live only where that one is.
+    """
+    placing = placing or Placing()
+    with routing.locked(repository), staging(repository) as staged:
+        base = read(repository, world.name, world.version)
+        version = world.version if placing.replace else next_version(repository, world.name, placing)
+        new = world.model_copy(update={"version": version, "created": now()})
+        for model in routing.folders_of(repository, base.name)[base.version]:
+            renamed = model_prefix(new.name, version) + model.removeprefix(model_prefix(base.name, base.version))
+            copy_model(repository / model, staged / "models" / renamed, base, new)
+        for key, content in files.items():
             verb, _, name = key.partition("/")
-            (version_folder(repository, world.engine(verb)) / name).unlink(missing_ok=True)
+            file = version_folder(staged / "models", new.engine(verb)) / name
+            file.unlink(missing_ok=True)  # what it is a link of stays as it is
+            file.write_bytes(content)
+        live = routing.route_of(repository, world.name).live
+        settle(staged, repository, new, placing.promote and live == base.version)
+    return new
 
 
-def serve_anyway(repository: Path, name: str, wanted: bool) -> World:
-    """Have a world served in spite of what its calibration found, or no longer; only its contract changes."""
+def serve_anyway(repository: Path, name: str, wanted: bool, placing: Placing | None = None) -> World:
+    """Have a world served in spite of what its calibration found, or no longer: a version with another contract."""
     world = read(repository, name)
     finding = None if world.calibration is None else world.calibration.collapsed
-    since = datetime.now(UTC).isoformat(timespec="seconds")
-    word = ServedAnyway(finding=finding, since=since) if wanted and finding is not None else None
-    world = world.model_copy(update={"served_anyway": word})
-    write_contract(repository, world)
-    return world
+    word = ServedAnyway(finding=finding, since=now()) if wanted and finding is not None else None
+    if word is None and world.served_anyway is None:
+        return world
+    return write_contract(repository, world.model_copy(update={"served_anyway": word}), placing)
 
 
-def write_contract(repository: Path, world: World) -> None:
-    """Put another contract in the place of a world's; one with a calibration adds what its score engines answer."""
-    for verb in world.verbs:
-        place = repository / world.engine(verb) / CONFIG_FILE
-        config = parse(place)
-        config.parameters[CONTRACT_PARAMETER].string_value = world.model_dump_json()
-        known = {output.name for output in config.output}
-        for score in SCORES.get(verb, ()) if world.calibration else ():
-            if score not in known:
-                config.output.add(name=score, data_type=triton.DataType.TYPE_FP32, dims=SCORE_DIMS[verb])
-        replace_file(place, text_format.MessageToString(config).encode())
+def copy_model(old: Path, made: Path, base: World, new: World) -> None:
+    """Make the folder of a Triton model of another version: hard links of its files, its configuration rewritten."""
+    kept = set() if new.calibration is None else new.calibration.files.keys()
+    dropped = {} if base.calibration is None else base.calibration.files.keys() - kept
+    verb = old.name.removeprefix(model_prefix(base.name, base.version) + "_")
+    for file in (path for path in old.rglob("*") if path.is_file()):
+        if file.name != CONFIG_FILE and f"{verb}/{file.name}" not in dropped:
+            link(file, made / file.relative_to(old))
+    config = parse(old / CONFIG_FILE)
+    config.name = made.name
+    config.parameters[CONTRACT_PARAMETER].string_value = new.model_dump_json()
+    if ENGINES_PARAMETER in config.parameters:
+        said = config.parameters[ENGINES_PARAMETER].string_value
+        names = model_prefix(base.name, base.version), model_prefix(new.name, new.version)
+        config.parameters[ENGINES_PARAMETER].string_value = renamed_engines(said, *names)
+    known = {output.name for output in config.output}
+    for score in SCORES.get(verb, ()) if new.calibration else ():
+        if score not in known:
+            config.output.add(name=score, data_type=triton.DataType.TYPE_FP32, dims=SCORE_DIMS[verb])
+    (made / CONFIG_FILE).write_text(text_format.MessageToString(config))
 
 
-def parse(config: Path) -> triton.ModelConfig:
-    """Read a ``config.pbtxt``."""
-    return text_format.Parse(config.read_text(), triton.ModelConfig())
+def renamed_engines(said: str, old: str, new: str) -> str:
+    """Which models run a verb's engines, of another version."""
+    engines = json.loads(said)
+    return json.dumps({key: {**one, "model": new + one["model"].removeprefix(old)} for key, one in engines.items()})
 
 
-def replace_file(file: Path, content: bytes) -> None:
-    """Write a file so that nobody ever sees half of it."""
-    new = file.with_name(f".{file.name}.new")
-    new.write_bytes(content)
-    new.replace(file)
+def link(file: Path, place: Path) -> None:
+    """Have a file in another place too; a copy of it, where the file system knows no hard links."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        place.hardlink_to(file)
+    except OSError:
+        shutil.copy2(file, place)

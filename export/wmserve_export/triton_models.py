@@ -19,10 +19,7 @@ from wmserve_export.families import FamilyConfig
 from wmserve_export.tensorrt import profiles
 
 BACKEND = "wmserve_onnx"
-VERSION = "1"
 MAX_BATCH = 64
-PLACEHOLDER = ".keep"
-"""Of a version folder that has no other file: Triton wants the folder."""
 
 
 @dataclass(frozen=True)

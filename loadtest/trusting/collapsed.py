@@ -27,7 +27,7 @@ from wmserve_export.calibration.trajectories import Trajectory
 from wmserve_export.contract import ExportOptions, digest
 from wmserve_export.export import export_world, one_thread
 from wmserve_export.reference import calibrate
-from wmserve_export.triton_models import VERSION
+from wmserve_export.repository import VERSION
 
 from loadtest.serving import ROOT, running
 from loadtest.trusting import healthy, tiny, trap
@@ -118,6 +118,10 @@ def changed(model: bytes, change: Callable[[onnx.ModelProto], None]) -> bytes:
     return made
 
 
+ALONE = repository.Placing(replace=True)
+"""These repositories are put together before a server reads them."""
+
+
 def prepare(place: Path, change: Callable[[onnx.ModelProto], None]) -> None:
     """The reference world with such an encoder, not calibrated, in a repository of its own."""
     copytree(REPOSITORY, place)
@@ -126,7 +130,7 @@ def prepare(place: Path, change: Callable[[onnx.ModelProto], None]) -> None:
     file.write_bytes(changed(file.read_bytes(), change))
     engines = {**world.digests.engines, KEY: digest(file.read_bytes())}
     digests = world.digests.model_copy(update={"engines": engines})
-    repository.write_contract(place, world.model_copy(update={"digests": digests, "calibration": None}))
+    repository.write_contract(place, world.model_copy(update={"digests": digests, "calibration": None}), ALONE)
 
 
 def said_of(change: Callable[[onnx.ModelProto], None]) -> str:
@@ -134,7 +138,8 @@ def said_of(change: Callable[[onnx.ModelProto], None]) -> str:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "repository"
         prepare(place, change)
-        calibrate_world(place, WORLD, calibrate.trajectories(SEED, TRAJECTORIES), TRAJECTORIES, show=False)
+        found = calibrate.trajectories(SEED, TRAJECTORIES)
+        calibrate_world(place, WORLD, found, TRAJECTORIES, show=False, placing=ALONE)
         with running(Path(folder) / "log", model_repository=str(place)) as server:
             return server.verdict()
 

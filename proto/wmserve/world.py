@@ -371,6 +371,10 @@ class World(Part):
 
     contract_version: Literal[1] = 1
     name: WorldName
+    version: PositiveInt = 1
+    """Of the world of that name; another export, fit or calibration is another version (:mod:`wmserve.versions`)."""
+    created: str = ""
+    """When this version was written, UTC, ISO 8601; empty where that is not known."""
     family: str
     description: str
     verbs: tuple[Verb, ...] = VERBS
@@ -449,4 +453,14 @@ class World(Part):
 
     def engine(self, verb: str) -> str:
         """Name of the Triton model that runs ``verb`` (``encode``, ``rollout`` or ``plan``)."""
-        return f"{self.name}_{verb}"
+        return f"{model_prefix(self.name, self.version)}_{verb}"
+
+    @property
+    def address(self) -> str:
+        """How callers address this version: ``two_room@2``."""
+        return f"{self.name}@{self.version}"
+
+
+def model_prefix(name: str, version: int) -> str:
+    """What the names of a version's Triton models begin with; the first version has the bare name of its world."""
+    return name if version == 1 else f"{name}-v{version}"

@@ -22,6 +22,7 @@ from wmserve_server.mcp_api import McpEdge
 from wmserve_server.metrics import Metrics
 from wmserve_server.oip_http import OipEdge
 from wmserve_server.settings import Settings
+from wmserve_server.shadowing import CAPACITY_BYTES, Shadows
 from wmserve_server.store import InProcess, State, in_process
 from wmserve_server.triton import TritonBackend
 from wmserve_server.world_model import WorldModel
@@ -144,6 +145,9 @@ class Gateway:
         settings = self._settings
         limits = settings.latents_lifetime_s, settings.default_timeout_s
         core = WorldModel(backend, state, self._admission, self._metrics, *limits)
+        apart = in_process(InProcess(CAPACITY_BYTES)), Admission(settings.max_in_flight), Metrics()
+        shadows = Shadows(WorldModel(backend, *apart, *limits), self._metrics)
+        core.hear = shadows.hear
         mcp = McpEdge(core, self._metrics, settings.max_body_bytes, settings.origins)
         oip = OipEdge(core, self._metrics, settings.max_body_bytes)
         beside: dict[str, ASGIApp] = {"/mcp": mcp, "/v2": oip, "/v2/": oip}
@@ -162,6 +166,7 @@ class Gateway:
             watching.cancel()
             await grpc_server.stop(grace_s=1.0)
             mcp.stop()
+            await shadows.stop()
             http.should_exit = True
             await serving
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from wmserve.world import World
 
 from wmserve_server.planner.slices import Progress, Task
+from wmserve_server.versions import Versions
 
 Floats = NDArray[np.float32]
 Frames = NDArray[np.uint8]
@@ -73,7 +74,9 @@ class Start:
 class Backend(Protocol):
     """Runs the engines of the worlds it knows."""
 
-    def worlds(self) -> Mapping[str, World]: ...
+    def versions(self) -> Mapping[str, Versions]: ...
+
+    def in_transition(self, name: str, version: int | None) -> bool: ...
 
     def unready_reason(self) -> str | None: ...
 

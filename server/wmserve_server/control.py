@@ -10,7 +10,7 @@ import secrets
 import numpy as np
 
 from wmserve_server import messages as m
-from wmserve_server.errors import InvalidArgument, LatentsNotFound, StateUnavailable
+from wmserve_server.errors import HandleOutdated, InvalidArgument, LatentsNotFound, StateUnavailable
 from wmserve_server.json_arrays import AnyArray
 from wmserve_server.world_model import WorldModel
 
@@ -80,7 +80,10 @@ class Control:
             session=asked.session,
             level=asked.guard.level,
         )
-        return await self._core.observe(request)
+        try:
+            return await self._core.observe(request)
+        except HandleOutdated:  # the version that planned is not served any more: begin anew with what is
+            return None
 
     async def _plan(self, asked: m.PlanRequest, seen: m.Context, executed: int, fresh: bool) -> m.PlanResponse:
         """Plan as is asked for: from where the last plan left off, if any of it is left."""

@@ -8,7 +8,7 @@ from wmserve.world import World
 
 from wmserve_server.backend import Floats, Start
 from wmserve_server.errors import DecisionNotFound
-from wmserve_server.records import Unreadable, origin, pack, unpack
+from wmserve_server.records import Unreadable, made_by, origin, pack, unpack
 from wmserve_server.store import Store
 
 FIELD = "decision_id"
@@ -40,7 +40,7 @@ class Decisions:
         return decision_id
 
     async def get(self, world: World, decision_id: str) -> Decision:
-        """Return a decision; DecisionNotFound if it is gone or another world's."""
+        """Return a decision; DecisionNotFound if it is gone or another world's, MadeByAnother if of another encoder."""
         record = await self._store.get(decision_id)
         if record is None:
             raise DecisionNotFound("unknown or expired; send `acted` instead", field=FIELD)
@@ -50,6 +50,6 @@ class Decisions:
             found = Decision(start, arrays["actions"], int(arrays["execute_steps"][0]))
         except (Unreadable, KeyError):
             raise DecisionNotFound("was kept by another version of the server; send `acted`", field=FIELD) from None
-        if facts != origin(world):
-            raise DecisionNotFound(f"was not made by world {world.name} as it is served now", field=FIELD)
+        if not made_by(facts, world, FIELD):
+            raise DecisionNotFound(f"was not made by world {world.name}", field=FIELD)
         return found

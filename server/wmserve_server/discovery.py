@@ -1,6 +1,6 @@
-"""Learns from Triton which worlds there are: their contracts travel in the models' parameters.
+"""Learns from Triton which worlds there are, in which versions: contracts and routes travel in models' parameters.
 
-A world is served only whole: the engines of all its verbs are ready and carry the same contract, and so do the models
+A version is served only whole: the engines of all its verbs are ready and carry the same contract, and so do the models
 that are engines of TensorRT. Engines check their own digests against it when they load, so a contract that does not
 match its engines never gets here.
 """
@@ -10,18 +10,24 @@ import logging
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from pydantic import ValidationError
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.grpc.model_config_pb2 import ModelConfig
-from wmserve.world import CONTRACT_PARAMETER, ENGINES_PARAMETER, VERBS, World
+from tritonclient.utils import InferenceServerException
+from wmserve.versions import ROUTE_PARAMETER, Route, address, parse_model, route_model
+from wmserve.world import CONTRACT_PARAMETER, ENGINES_PARAMETER, VERBS, World, model_prefix
 
 log = logging.getLogger(__name__)
+
+Key = tuple[str, int]
+"""Name of a world, and number of its version."""
 
 
 @dataclass(frozen=True)
 class Served:
-    """A world and the largest batch that each of its engines takes, by verb."""
+    """A version of a world and the largest batch that each of its engines takes, by verb."""
 
     world: World
     max_batch: Mapping[str, int]
@@ -29,44 +35,67 @@ class Served:
 
 @dataclass(frozen=True)
 class Discovery:
-    """What Triton serves now: whole worlds by name, and why others are not served."""
+    """What Triton serves now: whole versions of worlds, routes, and why others are not served."""
 
-    served: Mapping[str, Served]
+    served: Mapping[Key, Served]
     problems: tuple[str, ...]
     refusals: Mapping[str, str] = field(default_factory=dict)
     """By model, why engines were refused when they were last loaded."""
+    routes: Mapping[str, Route] = field(default_factory=dict)
+    """By world; of one that is loaded again just now, as it was."""
+    unready: frozenset[Key] = frozenset()
+    """Versions whose models are there and not all ready: they may be, soon."""
+    unrouted: frozenset[str] = frozenset()
+    """Worlds whose route is there and was not loaded yet, so that nobody knows which version is live."""
+    withheld: frozenset[Key] = frozenset()
+    """Versions that are not served for what their calibration has found."""
 
 
-async def discover(client: InferenceServerClient, known: Mapping[str, str]) -> Discovery:
+async def discover(client: InferenceServerClient, before: Discovery) -> Discovery:
     """Ask Triton for its models and put worlds together from them; raises InferenceServerException.
 
-    Triton loads what was refused again and again, and has no reason meanwhile: that is in the `known` refusals.
+    Triton loads what was refused again and again, and has no reason meanwhile: that is in the refusals from `before`.
     """
     index = await client.get_model_repository_index()
     ready = {model.name for model in index.models if model.state == "READY"}
-    said = {model.name: refusal(model.reason) or known.get(model.name, "") for model in index.models}
+    said = {model.name: refusal(model.reason) or before.refusals.get(model.name, "") for model in index.models}
     refusals = {name: reason for name, reason in said.items() if reason and name not in ready}
-    served: dict[str, Served] = {}
+    served: dict[Key, Served] = {}
     problems: list[str] = []
-    for name in sorted(world_names(model.name for model in index.models)):
+    unready, withheld = set[Key](), set[Key]()
+    keys = world_keys(model.name for model in index.models)
+    for key in sorted(keys):
+        label = described(key, keys)
         try:
-            served[name] = await read_world(client, name, ready)
+            served[key] = await read_world(client, key, ready)
         except NotReady as error:
-            problems.append(f"world {name} has no ready engine for {error}{why(name, refusals)}")
+            unready.add(key)
+            problems.append(f"{label} has no ready engine for {error}{why(key, refusals)}")
             continue
         except (ValueError, ValidationError) as error:
-            log.error("world %s is not served: %s", name, error)
-            problems.append(f"world {name} has no valid contract")
+            log.error("%s is not served: %s", label, error)
+            problems.append(f"{label} has no valid contract")
             continue
-        world = served[name].world
+        world = served[key].world
         if (finding := world.withheld) is not None:
-            log.error("world %s is not served, its calibration has found: %s", name, finding)
-            problems.append(f"world {name} is not served, its calibration has found: {finding}")
-            del served[name]
+            log.error("%s is not served, its calibration has found: %s", label, finding)
+            problems.append(f"{label} is not served, its calibration has found: {finding}")
+            withheld.add(key)
+            del served[key]
         elif world.calibration is not None and world.calibration.collapsed is not None:
-            problems.append(f"world {name} is served although its calibration has found: {world.calibration.collapsed}")
+            problems.append(f"{label} is served although its calibration has found: {world.calibration.collapsed}")
             log.warning("%s", problems[-1])
-    return Discovery(served, tuple(problems), refusals)
+    there = {model.name for model in index.models}
+    routes, unrouted = await read_routes(client, {name for name, _ in keys}, there, ready, before.routes)
+    problems += [f"world {name} has a route that is not loaded" for name in sorted(unrouted)]
+    return Discovery(served, tuple(problems), refusals, routes, frozenset(unready), unrouted, frozenset(withheld))
+
+
+def described(key: Key, keys: Iterable[Key]) -> str:
+    """A version in words; of a world that has one, the world."""
+    name, version = key
+    alone = [other for other, _ in keys].count(name) == 1
+    return f"world {name if alone else address(name, version)}"
 
 
 def refusal(reason: str) -> str:
@@ -75,43 +104,85 @@ def refusal(reason: str) -> str:
     return found[1] if found else ""
 
 
-def why(world: str, refusals: Mapping[str, str]) -> str:
-    """Reasons for which models of a world were refused, each once."""
-    reasons = dict.fromkeys(reason for model, reason in refusals.items() if model.startswith(f"{world}_"))
+def why(key: Key, refusals: Mapping[str, str]) -> str:
+    """Reasons for which models of a version were refused, each once."""
+    prefix = model_prefix(*key) + "_"
+    reasons = dict.fromkeys(reason for model, reason in refusals.items() if model.startswith(prefix))
     return f": {'; '.join(reasons)}" if reasons else ""
 
 
-def world_names(models: Iterable[str]) -> set[str]:
-    """World names that the models' names speak of."""
-    return {model.removesuffix(f"_{verb}") for model in models for verb in VERBS if model.endswith(f"_{verb}")}
+def world_keys(models: Iterable[str]) -> set[Key]:
+    """Versions of worlds that the models' names speak of."""
+    return {parsed[:2] for model in models if (parsed := parse_model(model)) is not None}
 
 
 class NotReady(Exception):
-    """Engines of a world are not ready; the message lists their verbs, or the models that are engines."""
+    """Engines of a version are not ready; the message lists their verbs, or the models that are engines."""
 
 
-async def read_world(client: InferenceServerClient, name: str, ready: set[str]) -> Served:
-    """Read one world's contract from the engines of all its verbs; NotReady, or ValueError if they disagree."""
-    present = [verb for verb in VERBS if f"{name}_{verb}" in ready]
-    configs = {verb: (await client.get_model_config(f"{name}_{verb}")).config for verb in present}
+async def config_of(client: InferenceServerClient, model: str) -> ModelConfig:
+    """The configuration of a model; NotReady where it went away since the index was read."""
+    try:
+        return (await client.get_model_config(model)).config
+    except InferenceServerException as error:
+        if "UNAVAILABLE" in str(error.status()) and "unknown model" not in str(error.message()):
+            raise
+        raise NotReady(model) from None
+
+
+async def read_world(client: InferenceServerClient, key: Key, ready: set[str]) -> Served:
+    """Read a version's contract from the engines of all its verbs; NotReady, or ValueError if they disagree."""
+    prefix = model_prefix(*key)
+    present = [verb for verb in VERBS if f"{prefix}_{verb}" in ready]
+    configs = {verb: await config_of(client, f"{prefix}_{verb}") for verb in present}
     engines = {model for config in configs.values() for model in engine_models(config)}
     if missing := sorted(engines - ready):
         raise NotReady(", ".join(missing))
-    of_engines = [(await client.get_model_config(model)).config for model in engines]
+    of_engines = [await config_of(client, model) for model in engines]
     contracts = {config.parameters[CONTRACT_PARAMETER].string_value for config in [*configs.values(), *of_engines]}
     if not contracts:
         raise NotReady(", ".join(VERBS))
     if len(contracts) != 1:
         raise ValueError("its engines carry different contracts")
-    world = World.model_validate_json(contracts.pop())
+    world = read_contract(contracts.pop())
     if missing := [verb for verb in world.verbs if verb not in present]:
         raise NotReady(", ".join(missing))
-    if world.name != name:
-        raise ValueError(f"its contract is that of {world.name}")
-    if world.calibration is not None and not world.calibration.holds_for(world.digests):
-        log.warning("world %s: its calibration is not that of its engines, it is served as not calibrated", name)
-        world = world.model_copy(update={"calibration": None})
+    if (world.name, world.version) != key:
+        raise ValueError(f"its contract is that of {world.address}")
     return Served(world, {verb: max(1, config.max_batch_size) for verb, config in configs.items()})
+
+
+@lru_cache(maxsize=128)
+def read_contract(said: str) -> World:
+    """A contract; it is looked at each second, and read once. A calibration of other engines is left out."""
+    world = World.model_validate_json(said)
+    if world.calibration is None or world.calibration.holds_for(world.digests):
+        return world
+    log.warning("%s: its calibration is not that of its engines, it is served as not calibrated", world.address)
+    return world.model_copy(update={"calibration": None})
+
+
+async def read_routes(
+    client: InferenceServerClient, names: Iterable[str], there: set[str], ready: set[str], before: Mapping[str, Route]
+) -> tuple[dict[str, Route], frozenset[str]]:
+    """Routes by world, and the worlds whose route is there and was never read."""
+    routes, unrouted = dict[str, Route](), set[str]()
+    for name in names:
+        model = route_model(name)
+        if model not in there:
+            continue
+        try:
+            if model not in ready:
+                raise NotReady(model)
+            config = await config_of(client, model)
+            routes[name] = Route.model_validate_json(config.parameters[ROUTE_PARAMETER].string_value)
+        except (NotReady, ValueError) as error:
+            log.log(logging.DEBUG if isinstance(error, NotReady) else logging.ERROR, "route of %s: %s", name, error)
+            if name in before:
+                routes[name] = before[name]
+            else:
+                unrouted.add(name)
+    return routes, frozenset(unrouted)
 
 
 def engine_models(config: ModelConfig) -> list[str]:

@@ -27,7 +27,7 @@ FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
 STEADY_S = 60.0
 """Triton that ran this long may die again without the back-off growing."""
-REPOSITORY_POLL_S = 5
+REPOSITORY_POLL_S = 2
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@
      |- WorldNotFound      404  NOT_FOUND           no world of that name is served
      |- ModelNotFound      404  NOT_FOUND           no model of that name (Open Inference Protocol)
      |- LatentsNotFound    404  NOT_FOUND           handle unknown, expired or of another world
+     |   `- HandleOutdated 409  ABORTED             handle of a version that is not served any more; encode again
      |- DecisionNotFound   404  NOT_FOUND           decision unknown, expired or of another world
      |- KeyReused          422  INVALID_ARGUMENT    the idempotency key came with another request before
      |- KeyInUse           409  ABORTED             the request with this idempotency key is still being answered
@@ -96,6 +97,13 @@ class LatentsNotFound(WmserveError):
     title = "Latents not found"
 
 
+class HandleOutdated(LatentsNotFound):
+    """A handle of a version of the world that is not served any more: encode again, and ask again."""
+
+    http_status, grpc_code, reason = 409, "ABORTED", "handle_outdated"
+    title = "Handle of another version"
+
+
 class DecisionNotFound(WmserveError):
     """A decision is unknown, expired or of another world."""
 
@@ -167,6 +175,7 @@ CALLER_ERRORS: tuple[type[WmserveError], ...] = (
     VerbNotServed,
     WorldNotFound,
     LatentsNotFound,
+    HandleOutdated,
     DecisionNotFound,
     KeyReused,
     KeyInUse,

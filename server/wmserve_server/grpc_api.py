@@ -46,6 +46,13 @@ class WorldModelService(pb_grpc.WorldModelServiceServicer):
         except WmserveError as error:
             await abort(context, error)
 
+    async def ListVersions(self, request: pb.GetWorldRequest, context: Context) -> pb.ListVersionsResponse:  # noqa: N802
+        """List one world's versions."""
+        try:
+            return wire.versions(self._core.versions(request.world))
+        except WmserveError as error:
+            await abort(context, error)
+
     async def Encode(self, request: pb.EncodeRequest, context: Context) -> pb.EncodeResponse:  # noqa: N802
         """Encode observations."""
         return await self._answer(wire.VERBS["encode"], request, context)

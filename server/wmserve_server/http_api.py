@@ -9,6 +9,7 @@ Verbs are answered before FastAPI sees them, and without Starlette's requests an
 all that is done here, and FastAPI's own parser answers NaN with a 500 and reads bodies of any size.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from fastapi import FastAPI, Request, Response
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -208,7 +210,13 @@ def add_worlds(app: FastAPI, core: WorldModel) -> None:
 
     @app.get("/v1/worlds/{world}")
     async def wmserve_world(world: str) -> Response:
-        return Response(core.world(world).model_dump_json(), media_type=JSON)
+        contract = core.world(world)
+        listed = MessageToDict(
+            wire.versions(core.versions(contract.name)),
+            preserving_proto_field_name=True,
+            always_print_fields_with_no_presence=True,
+        )
+        return Response(f"{contract.model_dump_json()[:-1]},{json.dumps(listed)[1:]}", media_type=JSON)
 
 
 def add_operations(app: FastAPI, core: WorldModel, metrics: Metrics) -> None:

@@ -41,23 +41,28 @@ class LatentsWindow:
 
 
 class LatentsWindows(Collector):
-    """A window for each world; what they show is worked out when Prometheus asks."""
+    """A window for the live version of each world; what they show is worked out when Prometheus asks."""
 
     def __init__(self) -> None:
         self._windows: dict[str, LatentsWindow] = {}
+        self._versions: dict[str, int] = {}
+        """Live versions by world: latents of two are not to be compared."""
 
-    def add(self, world: str, latents: Floats) -> None:
-        """Take in latents `[L, D]`, of patches their mean; a world whose latents have another size begins anew."""
+    def add(self, world: str, version: int, latents: Floats) -> None:
+        """Take in latents `[L, D]`, of patches their mean, if they are of the live version."""
+        if self._versions.get(world) != version:
+            return
         flat = pooled(latents)
-        window = self._windows.get(world)
-        if window is None or window.rows.shape[1] != flat.shape[1]:
-            window = self._windows[world] = LatentsWindow(flat.shape[1])
-        window.add(flat)
+        if world not in self._windows:
+            self._windows[world] = LatentsWindow(flat.shape[1])
+        self._windows[world].add(flat)
 
-    def keep(self, worlds: Iterable[str]) -> None:
-        """Forget all worlds but these."""
-        known = set(worlds)
-        self._windows = {world: window for world, window in self._windows.items() if world in known}
+    def keep(self, versions: Iterable[tuple[str, int]]) -> None:
+        """Forget all worlds but these, and those of which another version is live now."""
+        known = dict(versions)
+        same = {world for world, version in known.items() if self._versions.get(world) == version}
+        self._windows = {world: window for world, window in self._windows.items() if world in same}
+        self._versions = known
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Both numbers of each world that has been asked for enough frames to tell."""

@@ -23,7 +23,17 @@ MAX_ITERATIONS = 1000
 M = TypeVar("M", bound="Message")
 
 WorldField = Annotated[
-    str, Field(min_length=1, max_length=64, description="Name of the world, as GET /v1/worlds lists it.")
+    str,
+    Field(
+        min_length=1,
+        max_length=80,
+        description="Name of the world, as GET /v1/worlds lists it; or of one version of it, such as `two_room@2`.",
+    ),
+]
+AnsweredBy = Annotated[int, Field(description="Version of the world that answered.")]
+SessionField = Annotated[
+    str,
+    Field(max_length=64, description="Whose requests belong together: a session stays with one version of its world."),
 ]
 LatentsId = Annotated[str, Field(pattern=LATENTS_ID_PATTERN, description="Handle from an earlier answer.")]
 TimeoutMs = Annotated[
@@ -251,6 +261,7 @@ class EncodeRequest(Message):
     """What state is this observation?"""
 
     world: WorldField
+    session: SessionField = ""
     observations: Observations
     return_latents: Annotated[bool, Field(description="Return the latents too, not their handle alone.")] = False
     timeout_ms: TimeoutMs = None
@@ -259,6 +270,7 @@ class EncodeRequest(Message):
 class EncodeResponse(Message):
     """A handle for the latents, and what they read as."""
 
+    version: AnsweredBy = 1
     latents_id: Annotated[str | None, Field(description=f"Handle of the latents. {UNKEPT}")] = None
     expires_in_s: Annotated[
         float, Field(description="Seconds until the handle expires, counted from its last use; 0 where there is none.")
@@ -281,6 +293,7 @@ class RolloutRequest(Message):
     """What will happen if these actions are taken? Or, of a world without actions: what is hidden of this clip?"""
 
     world: WorldField
+    session: SessionField = ""
     context: Context
     actions: Annotated[
         Array | None,
@@ -313,6 +326,7 @@ class RolloutRequest(Message):
 class RolloutResponse(Message):
     """Predictions per candidate and model step."""
 
+    version: AnsweredBy = 1
     disagreement: Annotated[Array, Field(description="`[S, H]`, >= 0: spread of the members, latent units.")]
     readouts: Annotated[Array, Field(description="`[S, H, R]`, in the units of the world's readouts.")]
     surprise: Annotated[
@@ -404,6 +418,7 @@ Reason = Literal["observation", "goal", "unfamiliar", "disagreement", "held_out_
 class PlanResponse(Message):
     """The best plan found, what the model expects of it, whether to believe that, and how the search went."""
 
+    version: AnsweredBy = 1
     status: Annotated[
         Literal["ok", "refused"], Field(description="A refused plan is not to be executed; `reasons` say why.")
     ]
@@ -561,6 +576,7 @@ class ControlRequest(Message):
 class ObserveResponse(Message):
     """How much of a surprise that was, and whether this is still the world it was."""
 
+    version: AnsweredBy = 1
     latents_id: Annotated[str | None, Field(description=f"Handle of the latents. {UNKEPT}")] = None
     expires_in_s: Annotated[
         float, Field(description="Seconds until the handle expires, counted from its last use; 0 where there is none.")

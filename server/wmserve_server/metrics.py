@@ -125,6 +125,44 @@ class Metrics:
         self.work_limit = Gauge(
             "wmserve_work_limit", "Work above which requests are turned away.", registry=self.registry
         )
+        by_version = ("world", "version")
+        self.version_cost = histogram("wmserve_version_cost", "Cost of plans.", by_version, SPREAD_BUCKETS)
+        self.version_radius = histogram(
+            "wmserve_version_radius",
+            "Error radius of plans' last step, latent units.",
+            by_version,
+            SPREAD_BUCKETS,
+        )
+        self.version_surprise = histogram(
+            "wmserve_version_surprise_p_value",
+            "Parts of the calibration that surprised as much as an observation, or more.",
+            by_version,
+            PART_BUCKETS,
+        )
+        self.version_plans = Counter(
+            "wmserve_version_plans", "Plans, by what became of them.", (*by_version, "status"), registry=self.registry
+        )
+        self.shadow_difference = histogram(
+            "wmserve_shadow_action_difference",
+            "Distance of a shadow's first action from the answered one, part of the range.",
+            by_version,
+            PART_BUCKETS,
+        )
+        self.shadow_requests = Counter(
+            "wmserve_shadow_requests",
+            "Requests drawn for a shadow, by what became of them.",
+            (*by_version, "outcome"),
+            registry=self.registry,
+        )
+        self._by_version = (
+            self.version_cost,
+            self.version_radius,
+            self.version_surprise,
+            self.version_plans,
+            self.shadow_difference,
+            self.shadow_requests,
+        )
+        self._versions: set[tuple[str, int]] = set()
         self.latents = LatentsWindows()
         self.registry.register(self.latents)
 
@@ -167,7 +205,7 @@ class Metrics:
     def set_worlds(self, worlds: Iterable[World]) -> None:
         """Say which worlds are served and how they are calibrated; of others nothing is said any more."""
         served = list(worlds)
-        self.latents.keep(world.name for world in served)
+        self.latents.keep((world.name, world.version) for world in served)
         for gauge in (self.calibrated, self.calibration_created, self.calibration_rank, self.calibration_std):
             gauge.clear()
         for world in served:
@@ -177,6 +215,35 @@ class Metrics:
                 self.calibration_created.labels(world.name).set(created)
                 self.calibration_rank.labels(world.name).set(world.calibration.effective_rank)
                 self.calibration_std.labels(world.name).set(world.calibration.smallest_std)
+
+    def keep_versions(self, versions: Iterable[tuple[str, int]], anew: Iterable[str]) -> None:
+        """Forget numbers of versions but these, which go up for ever, and all of worlds that are compared anew."""
+        now = set(versions)
+        gone = [{"world": world, "version": str(version)} for world, version in self._versions - now]
+        for labels in (*gone, *({"world": world} for world in anew)):
+            for metric in self._by_version:
+                metric.remove_by_labels(labels)
+        self._versions = now
+
+    def shadowed(self, world: str, version: int, outcome: str) -> None:
+        """Count a request drawn for a shadow: ``answered``, ``failed`` or ``dropped``."""
+        self.shadow_requests.labels(world, str(version), outcome).inc()
+
+    def observe_agreement(self, world: str, version: int, difference: float | None) -> None:
+        """Record how far a shadow's first action is from the answered one, if both have one."""
+        if difference is not None:
+            self.shadow_difference.labels(world, str(version)).observe(difference)
+
+    def observe_version(self, world: str, version: int, answer: Any) -> None:
+        """Record what a version answered to what others answered, too; answers are the core's, of any verb."""
+        labels = world, str(version)
+        if (cost := getattr(answer, "cost", None)) is not None:
+            self.version_cost.labels(*labels).observe(cost)
+            self.version_plans.labels(*labels, answer.status).inc()
+            if answer.radius is not None:
+                self.version_radius.labels(*labels).observe(float(answer.radius[-1]))
+        if (surprise := getattr(answer, "surprise_p_value", None)) is not None:
+            self.version_surprise.labels(*labels).observe(surprise)
 
     def observe_p_values(self, verb: str, world: str, p_values: NDArray[np.float64]) -> None:
         """Record p-values `[M]`; at most SAMPLED of them, evenly taken."""
@@ -279,5 +346,6 @@ class Call:
         self._metrics.response_bytes.labels(*labels).observe(self.response_bytes)
 
     def set_world(self, name: str, served: Container[str]) -> None:
-        """Label the call with its world, if that is a world."""
-        self.world = name if name in served else UNKNOWN
+        """Label the call with its world, whatever the version, if that is a world."""
+        bare = name.partition("@")[0]
+        self.world = bare if bare in served else UNKNOWN

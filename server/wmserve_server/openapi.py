@@ -52,6 +52,30 @@ PROBLEM_SCHEMA: dict[str, Any] = {
     },
     "required": ["type", "title", "status"],
 }
+
+
+def ref(model: str) -> dict[str, Any]:
+    """A reference to a schema."""
+    return {"$ref": REF.format(model=model)}
+
+
+VERSIONS_SCHEMA: dict[str, Any] = {
+    "type": "array",
+    "description": "Versions of the world that are served.",
+    "items": {
+        "type": "object",
+        "properties": {
+            "version": {"type": "integer"},
+            "part": {"type": "string", "enum": ["live", "previous", "canary", "shadow", ""]},
+            "share": {"type": "number", "description": "Of sessions for a canary, of requests for a shadow."},
+            "created": {"type": "string", "description": "When it was written, UTC."},
+            "calibrated": {"type": "boolean"},
+            "calibration_created": {"type": "string"},
+            "digests": ref("Digests"),
+        },
+        "required": ["version", "part", "calibrated", "digests"],
+    },
+}
 RETRIED = ("429", "503")
 """Statuses whose answers say when to come back."""
 
@@ -96,7 +120,14 @@ def schemas() -> dict[str, Any]:
     for request, answer in MESSAGES.values():
         models += [(request, "validation"), (answer, "serialization")]
     _, definitions = models_json_schema(models, ref_template=REF)
-    return {**definitions["$defs"], "Problem": PROBLEM_SCHEMA}
+    known = definitions["$defs"]
+    world = known["World"]
+    listed = {
+        "title": "WorldInVersions",
+        "properties": {**world["properties"], "versions": VERSIONS_SCHEMA},
+        "required": [*world.get("required", ()), "versions"],
+    }
+    return {**known, "WorldInVersions": world | listed, "Problem": PROBLEM_SCHEMA}
 
 
 def operations(path: str) -> dict[str, Any]:
@@ -104,7 +135,7 @@ def operations(path: str) -> dict[str, Any]:
     name = path.rsplit("/", 1)[-1].strip("{}")
     if name in MESSAGES:
         return {"post": verb_operation(name)}
-    answer: dict[str, Any] = ref("World")
+    answer: dict[str, Any] = ref("WorldInVersions")
     parameters: list[dict[str, Any]] = []
     if name == "worlds":
         worlds = {"type": "array", "items": ref("World")}
@@ -188,8 +219,3 @@ def tool_operation(tool: Tool, strictly: bool) -> dict[str, Any]:
     content = {"application/json": {"schema": schema, "example": example}}
     found = operation(tool.verb, plain(tool.answer, "serialization"), tool.summary)
     return found | {"description": tool.description, "requestBody": {"required": True, "content": content}}
-
-
-def ref(model: str) -> dict[str, Any]:
-    """A reference to a schema."""
-    return {"$ref": REF.format(model=model)}

@@ -26,16 +26,43 @@ class Unreadable(Exception):
     """These bytes are no record of this kind, in this version of the format."""
 
 
+class MadeByAnother(Exception):
+    """A handle is of another encoder of the same world: of the version, as it was when the handle was made."""
+
+    def __init__(self, version: str, encoder: str, field: str) -> None:
+        super().__init__(field)
+        self.version, self.encoder, self.field = version, encoder, field
+
+
 def origin(world: World) -> dict[str, str]:
-    """A world, and what it is made of, checkpoint and engines: of two that differ neither reads the other's."""
-    made_by = digest(world.digests.checkpoint, tuple(world.digests.engines.items()))
-    return {"world": world.name, "made_by": made_by}
+    """A world, its version, the encoder whose latents these are, and the calibration that scored them."""
+    return {
+        "world": world.name,
+        "version": str(world.version),
+        "made_by": encoder(world),
+        "scored_by": "" if world.calibration is None else world.calibration.digest,
+    }
+
+
+def encoder(world: World) -> str:
+    """Digest of a version's encoder: of two versions that have the same, each takes the other's latents."""
+    return digest(world.digests.checkpoint, tuple(world.digests.engines.items()))
 
 
 @lru_cache(maxsize=64)
 def digest(checkpoint: str, engines: tuple[tuple[str, str], ...]) -> str:
-    """One of all these."""
-    return hashlib.sha256(json.dumps([checkpoint, *sorted(engines)]).encode()).hexdigest()
+    """One of the files of an encoder; of the checkpoint where none is known."""
+    files = sorted(pair for pair in engines if pair[0].startswith("encode/")) or checkpoint
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()
+
+
+def made_by(facts: Mapping[str, str], world: World, field: str) -> bool:
+    """Whether a record is of this world, in this or another version; MadeByAnother where of another encoder of it."""
+    if facts.get("world") != world.name:
+        return False
+    if facts.get("made_by") != encoder(world):
+        raise MadeByAnother(facts.get("version", "?"), facts.get("made_by", ""), field)
+    return True
 
 
 def pack(kind: str, facts: Mapping[str, str], arrays: Mapping[str, Floats | None]) -> bytes:

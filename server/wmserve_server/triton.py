@@ -3,7 +3,7 @@
     call -> tensors -> coalesce -> Triton -> answer
 
 A background task asks every second whether Triton is ready and which worlds it has, so that a Triton that was
-restarted, or a world that was added, is found without being told.
+restarted, a world that was added, or another version of one is found without being told.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ import logging
 import struct
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -24,11 +25,12 @@ from wmserve.world import World
 from wmserve_server import telemetry
 from wmserve_server.backend import Encoded, Filled, Floats, Frames, Observed, Rolled, Start
 from wmserve_server.coalescing import Coalescer, Tensors
-from wmserve_server.discovery import Discovery, discover
+from wmserve_server.discovery import Discovery, Key, described, discover
 from wmserve_server.errors import BackendFault, Unavailable
 from wmserve_server.inference import InferenceClient, channel_options
 from wmserve_server.metrics import Metrics
 from wmserve_server.planner.slices import Progress, Task, pack_task, unpack_progress
+from wmserve_server.versions import Versions, amiss, choose, shares
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,10 @@ POLL_S = 1.0
 REDIAL_S = 5.0
 """gRPC looks up again what it did not find, but waits longer each time, for minutes; a new channel looks at once."""
 RETRY_AFTER_S = 1.0
+REMEMBERED_S = 60.0
+"""Seconds for which a world that is gone is taken to be on its way back."""
+GONE = ("unknown model", "not found", "is not ready", "no available versions", "unloading")
+"""What Triton says of a model that it does not have, or not any more."""
 MAX_BATCH = {"encode": 32, "rollout": 8, "plan": 2}
 """Calls that travel together. Slices of searches fill an engine for milliseconds: few, so that nobody waits long."""
 MAX_IN_FLIGHT = {"encode": 1, "rollout": 2, "plan": 2}
@@ -66,6 +72,13 @@ class TritonBackend:
         self._coalescers: dict[tuple[str, bool], Coalescer] = {}
         """By engine, and whether latents are to come back."""
         self._discovery = Discovery({}, ())
+        self._versions: Mapping[str, Versions] = {}
+        self._looked = False
+        """Whether Triton has ever said what it has."""
+        self._looked_for: dict[str, float] = {}
+        """By world that does not answer, since when; of the clock `time.monotonic`, like the next."""
+        self._answered: dict[Key, float] = {}
+        """By version, when it was last served."""
         self._unready: str | None = "Triton has not answered yet"
         self._poll_now = asyncio.Event()
         self._poller: asyncio.Task[None] | None = None
@@ -92,9 +105,17 @@ class TritonBackend:
         await self._client.close()
         await self._inference.close()
 
-    def worlds(self) -> Mapping[str, World]:
-        """Worlds served now, by name."""
-        return {name: served.world for name, served in self._discovery.served.items()}
+    def versions(self) -> Mapping[str, Versions]:
+        """Worlds served now, by name, in their versions."""
+        return self._versions
+
+    def in_transition(self, name: str, version: int | None) -> bool:
+        """Whether a world that is not served, or a version of it, was served a moment ago or is being loaded."""
+        if not self._looked:
+            return True
+        recent = time.monotonic() - REMEMBERED_S
+        known = self._discovery.unready | {key for key, at in self._answered.items() if at > recent}
+        return (name, version) in known or (version is None and name in {world for world, _ in known})
 
     def unready_reason(self) -> str | None:
         """Why calls cannot be answered now; None when they can."""
@@ -144,13 +165,15 @@ class TritonBackend:
     def _coalescer(self, world: World, verb: str, with_latents: bool) -> Coalescer:
         engine = world.engine(verb)
         if (engine, with_latents) not in self._coalescers:
-            served = self._discovery.served.get(world.name)
-            sizes, waits = self._metrics.batch_size.labels(engine), self._metrics.queue_seconds.labels(verb)
+            served = self._discovery.served.get((world.name, world.version))
+            # Labelled by world and verb: versions come and go.
+            sizes = self._metrics.batch_size.labels(f"{world.name}_{verb}")
+            waits = self._metrics.queue_seconds.labels(verb)
             max_batch = 1 if served is None else min(served.max_batch[verb], MAX_BATCH[verb])
 
             async def send(tensors: Tensors) -> Tensors:
-                # Of the world as it is served now, which whoever asks may not know yet.
-                now = self._discovery.served.get(world.name)
+                # As it is served now, which whoever asks may not know yet: it may have been replaced.
+                now = self._discovery.served.get((world.name, world.version))
                 wanted = outputs(world if now is None else now.world, verb, with_latents)
                 return await self._infer(engine, wanted, tensors)
 
@@ -181,6 +204,9 @@ class TritonBackend:
     def _translate(self, engine: str, error: grpc.aio.AioRpcError) -> Exception:
         """Say to callers what they can act on; the rest is for the log."""
         log.warning("engine %s failed: %s %s", engine, error.code().name, error.details())
+        if gone(error):
+            self._poll_now.set()
+            return Unavailable("this version is not loaded any more; try again", retry_after_s=RETRY_AFTER_S)
         if error.code() is grpc.StatusCode.UNAVAILABLE:
             self._unready = "Triton does not answer"
             self._poll_now.set()
@@ -200,31 +226,48 @@ class TritonBackend:
                 await asyncio.wait_for(self._poll_now.wait(), POLL_S if self._unready is None else POLL_S / 4)
 
     async def _tried_out(self, found: Discovery) -> Discovery:
-        """What is served of the found: worlds that are new encode a blank frame first.
+        """What is served of the found: versions that are new encode a blank frame first, each on every Triton.
 
         So no caller is the first one on the whole way, and a world that cannot encode does not hurt the others.
         """
-        served, problems = dict(found.served), list(found.problems)
-        for name, new in found.served.items():
-            if self._discovery.served.get(name) == new and self._unready is None:
+        served, problems, unready = dict(found.served), list(found.problems), set(found.unready)
+        for key, new in found.served.items():
+            if self._discovery.served.get(key) == new and self._unready is None:
+                continue
+            if not await self._everywhere(new.world):
+                unready.add(key)
+                del served[key]
                 continue
             blank = {name: array[None] for name, array in observed_tensors(nothing_seen(new.world)).items()}
             try:
                 await self._inference.infer(new.world.engine("encode"), blank, ("latents",), self._engine_timeout_s)
             except (grpc.aio.AioRpcError, ValueError) as error:
+                if isinstance(error, grpc.aio.AioRpcError) and gone(error):
+                    unready.add(key)
+                    del served[key]
+                    continue
                 if isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.UNAVAILABLE:
                     raise
-                log.error("world %s is not served, it does not encode: %s", name, error)
-                del served[name]
+                label = described(key, found.served)
+                log.error("%s is not served, it does not encode: %s", label, error)
+                del served[key]
                 late = isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
                 within = f" within {self._engine_timeout_s:g} s (WMSERVE_ENGINE_TIMEOUT_S)" if late else ""
-                problems.append(f"world {name} does not encode{within}")
-        return Discovery(served, tuple(problems), found.refusals)
+                problems.append(f"{label} does not encode{within}")
+        return replace(found, served=served, problems=tuple(problems), unready=frozenset(unready))
+
+    async def _everywhere(self, world: World) -> bool:
+        """Whether every Triton behind the address has a version: they take turns at calls over this channel."""
+        if self._servers == 1:
+            return True
+        models = [world.engine(verb) for verb in world.verbs]
+        asked = [await self._client.is_model_ready(model) for model in models for _ in range(self._servers)]
+        return all(asked)
 
     async def _poll(self) -> None:
         try:
             async with asyncio.timeout(POLL_S * 5):
-                found = await discover(self._client, self._discovery.refusals)
+                found = await discover(self._client, self._discovery)
             found = await self._tried_out(found)
         except (InferenceServerException, grpc.aio.AioRpcError, TimeoutError):
             self._unready = "Triton does not answer"
@@ -232,12 +275,44 @@ class TritonBackend:
                 await self._hang_up()
                 self._dial()
             return
-        if found != self._discovery:
+        self._settle(found)
+
+    def _settle(self, found: Discovery) -> None:
+        """Take in what was found: which versions there are, and which of them answer from now on."""
+        now = time.monotonic()
+        worlds: dict[str, dict[int, World]] = {}
+        for (name, version), served in found.served.items():
+            worlds.setdefault(name, {})[version] = served.world
+            self._answered[name, version] = now
+        versions, problems = dict[str, Versions](), list(found.problems)
+        for name in {name for name, _ in found.served.keys() | found.unready}:
+            since = self._looked_for.setdefault(name, now)
+            route, before = found.routes.get(name), self._versions.get(name)
+            if before is None and name in found.unrouted:
+                continue  # nobody knows yet which version is to answer
+            # What is withheld will not be ready: the version before is no better for that.
+            withheld = route is not None and (name, route.live) in found.withheld
+            chosen = choose(name, worlds.get(name, {}), route, before, 0.0 if withheld else now - since)
+            if chosen is not None:
+                versions[name] = chosen
+                del self._looked_for[name]
+            if (problem := amiss(name, chosen, route)) is not None:
+                problems.append(problem)
+        found = replace(found, problems=tuple(sorted(problems)))
+        if found != self._discovery or versions != self._versions:
             self._coalescers.clear()
-            self._metrics.set_worlds(served.world for served in found.served.values())
-            log.info("serving worlds: %s", ", ".join(found.served) or "none")
-        self._discovery = found
-        self._unready = None if found.served else "no world is served: " + ("; ".join(found.problems) or "none found")
+            anew = [name for name, one in versions.items() if one.shares != shares(self._versions.get(name))]
+            self._metrics.keep_versions(found.served, anew)
+            self._metrics.set_worlds(known.answering for known in versions.values())
+            log.info("serving worlds: %s", ", ".join(k.answering.address for k in versions.values()) or "none")
+        self._discovery, self._versions, self._looked = found, versions, True
+        self._unready = None if versions else "no world is served: " + ("; ".join(found.problems) or "none found")
+
+
+def gone(error: grpc.aio.AioRpcError) -> bool:
+    """Whether Triton answered that it does not have a model, or has just unloaded it."""
+    details = (error.details() or "").lower()
+    return error.code() is grpc.StatusCode.NOT_FOUND or any(words in details for words in GONE)
 
 
 def outputs(world: World, verb: str, with_latents: bool) -> set[str]:

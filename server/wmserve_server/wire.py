@@ -17,6 +17,7 @@ from wmserve.world import World
 
 from wmserve_server import messages as m
 from wmserve_server.errors import InvalidArgument, WmserveError
+from wmserve_server.versions import Versions
 
 T = TypeVar("T", bound=BaseModel)
 RADII = ("radius", "joint_radius", "readout_radius")
@@ -152,6 +153,7 @@ def encode_request(message: pb.EncodeRequest) -> m.EncodeRequest:
             "observations": observations(message.observations, "observations"),
             "return_latents": message.return_latents,
             "timeout_ms": message.timeout_ms or None,
+            "session": message.session,
         },
     )
 
@@ -169,6 +171,7 @@ def rollout_request(message: pb.RolloutRequest) -> m.RolloutRequest:
             "timeout_ms": message.timeout_ms or None,
             "level": message.level or None,
             "tolerance": message.tolerance or None,
+            "session": message.session,
         },
     )
 
@@ -195,6 +198,7 @@ def plan_request(message: pb.PlanRequest) -> m.PlanRequest:
 def encode_response(answer: m.EncodeResponse) -> pb.EncodeResponse:
     """Convert an answer."""
     return pb.EncodeResponse(
+        version=answer.version,
         latents_id=answer.latents_id,
         expires_in_s=answer.expires_in_s,
         readouts=to_tensor(answer.readouts),
@@ -214,6 +218,7 @@ def radii(answer: m.RolloutResponse | m.PlanResponse) -> dict[str, Any]:
 def rollout_response(answer: m.RolloutResponse) -> pb.RolloutResponse:
     """Convert an answer."""
     return pb.RolloutResponse(
+        version=answer.version,
         disagreement=to_tensor(answer.disagreement),
         readouts=to_tensor(answer.readouts),
         latents=None if answer.latents is None else to_tensor(answer.latents),
@@ -232,6 +237,7 @@ def rollout_response(answer: m.RolloutResponse) -> pb.RolloutResponse:
 def plan_response(answer: m.PlanResponse) -> pb.PlanResponse:
     """Convert an answer."""
     return pb.PlanResponse(
+        version=answer.version,
         status=f"PLAN_STATUS_{answer.status.upper()}",
         reasons=answer.reasons,
         actions=None if answer.actions is None else to_tensor(answer.actions),
@@ -301,6 +307,25 @@ def control_response(answer: m.ControlResponse) -> pb.ControlResponse:
 def world(contract: World) -> pb.World:
     """A contract as a proto message: equal fields by equal names."""
     return ParseDict(contract.model_dump(exclude_none=True), pb.World())
+
+
+def versions(found: Versions) -> pb.ListVersionsResponse:
+    """Versions of a world as a proto message."""
+    listed = []
+    for number, one in sorted(found.worlds.items()):
+        part, share = found.part(number)
+        listed.append(
+            pb.WorldVersion(
+                version=number,
+                part=part,
+                share=share,
+                created=one.created,
+                calibrated=one.calibration is not None,
+                calibration_created="" if one.calibration is None else one.calibration.created,
+                digests=pb.Digests(**one.digests.model_dump()),
+            )
+        )
+    return pb.ListVersionsResponse(versions=listed)
 
 
 @dataclass(frozen=True)

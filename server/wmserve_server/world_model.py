@@ -7,12 +7,13 @@ Both edges call these methods; whatever goes wrong leaves them as a
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from wmserve.versions import address, parse_address
 from wmserve.world import Verb, World
 
 from wmserve_server import messages as m
@@ -24,8 +25,10 @@ from wmserve_server.decisions import Decisions
 from wmserve_server.errors import (
     BackendFault,
     DeadlineExceeded,
+    HandleOutdated,
     InvalidArgument,
     StateUnavailable,
+    Unavailable,
     VerbNotServed,
     WorldNotFound,
 )
@@ -36,11 +39,17 @@ from wmserve_server.planner import State as SearchState
 from wmserve_server.planner.judging import BROKEN, DISTANCE, EXPECTED_ERROR, HELD_OUT_GAP
 from wmserve_server.planner.slices import Progress
 from wmserve_server.planning import Asked
+from wmserve_server.records import MadeByAnother, encoder
 from wmserve_server.store import State
 from wmserve_server.trust import Confidence
+from wmserve_server.versions import Versions
 from wmserve_server.watching import Watch, Watches
 
 NOTHING = np.zeros((0, 0), np.float32)
+RETRY_AFTER_S = 1.0
+"""When to ask again for a world that is being loaded."""
+R = TypeVar("R", m.EncodeRequest, m.RolloutRequest, m.PlanRequest, m.ObserveRequest)
+A = TypeVar("A")
 
 
 @dataclass(frozen=True)
@@ -73,28 +82,73 @@ class WorldModel:
         self._admission = admission
         self._metrics = metrics
         self._default_timeout_s = default_timeout_s
+        self.hear: Callable[[World, Any, Any], None] | None = None
+        """Is told of each request that was answered, by which version, and the answer; raises nothing."""
 
     def worlds(self) -> Mapping[str, World]:
-        """Contracts of the worlds served now, by name."""
-        return self._backend.worlds()
+        """Contracts of the worlds served now, by name: of each the version that is live."""
+        return {name: versions.answering for name, versions in self._backend.versions().items()}
 
-    def world(self, name: str) -> World:
-        """Contract of one world; WorldNotFound names those that are served."""
-        worlds = self.worlds()
-        if name not in worlds:
-            served = ", ".join(sorted(worlds)) or "none"
-            why = "".join(
-                f"; {problem}" for problem in self._backend.problems() if problem.startswith(f"world {name} ")
-            )
-            raise WorldNotFound(f"no such world; served now: {served}{why}", field="world")
-        return worlds[name]
+    def versions(self, name: str) -> Versions:
+        """Versions of one world that are served; WorldNotFound names the worlds that are."""
+        found = self._backend.versions()
+        if name in found:
+            return found[name]
+        if self._backend.in_transition(name, None):
+            raise Unavailable(f"world {name} is being loaded; try again", field="world", retry_after_s=RETRY_AFTER_S)
+        served = ", ".join(sorted(found)) or "none"
+        why = "".join(f"; {problem}" for problem in self._backend.problems() if problem.startswith(f"world {name} "))
+        raise WorldNotFound(f"no such world; served now: {served}{why}", field="world")
 
-    def _answering(self, name: str, verb: Verb) -> World:
+    def world(self, address: str, session: str = "") -> World:
+        """Contract of a world, ``two_room``, as it answers this session, or of a version, ``two_room@2``.
+
+        WorldNotFound names those that are served; Unavailable where it is being loaded.
+        """
+        name, version = parse_address(address) or (address, None)
+        versions = self.versions(name)
+        if version is None:
+            return versions.of_session(session)
+        if version in versions.worlds:
+            return versions.worlds[version]
+        if self._backend.in_transition(name, version):
+            raise Unavailable(f"{address} is being loaded; try again", field="world", retry_after_s=RETRY_AFTER_S)
+        raise WorldNotFound(f"no such version; {name} is served in {versions.describe()}", field="world")
+
+    def _answering(self, address: str, verb: Verb, session: str = "") -> World:
         """Contract of a world that answers a verb; VerbNotServed names what it does answer."""
-        world = self.world(name)
+        world = self.world(address, session)
         if verb not in world.verbs:
-            raise VerbNotServed(f"world {name} does not {verb}; it answers {', '.join(world.verbs)}", field="world")
+            said = f"world {world.name} does not {verb}; it answers {', '.join(world.verbs)}"
+            raise VerbNotServed(said, field="world")
         return world
+
+    async def _on_version(self, request: R, verb: Verb, answer: Callable[[World, R], Awaitable[A]]) -> A:
+        """Have a request answered by the version that it is for, or by the one that made its handles.
+
+        HandleOutdated where that one is not served any more, InvalidArgument where handles are of two encoders.
+        """
+        world = self._answering(request.world, verb, getattr(request, "session", ""))
+        try:
+            return self._heard(world, request, await answer(world, request))
+        except MadeByAnother as first:
+            made = first
+        others = [one for one in self.versions(world.name).worlds.values() if encoder(one) == made.encoder]
+        if not others or "@" in request.world:
+            told = f"was made by {address(world.name, made.version)}, whose encoder is not that of {world.address}"
+            raise HandleOutdated(f"{told}; encode the observation again", field=made.field)
+        maker = max(others, key=lambda one: str(one.version) == made.version)
+        try:
+            return self._heard(maker, request, await answer(maker, request))
+        except MadeByAnother as second:
+            told = f"was made by version {second.version} of {world.name}, and {made.field} by version {made.version}"
+            raise InvalidArgument(f"{told}: encode both with one of them", field=second.field) from None
+
+    def _heard(self, world: World, request: R, answer: A) -> A:
+        """Tell whoever listens that a version has answered."""
+        if self.hear is not None:
+            self.hear(world, request, answer)
+        return answer
 
     def unready_reason(self) -> str | None:
         """Why requests cannot be answered now; None when they can."""
@@ -107,12 +161,15 @@ class WorldModel:
 
     async def encode(self, request: m.EncodeRequest) -> m.EncodeResponse:
         """Encode observations and keep their latents."""
-        world = self._answering(request.world, "encode")
+        return await self._on_version(request, "encode", self._encode_on)
+
+    async def _encode_on(self, world: World, request: m.EncodeRequest) -> m.EncodeResponse:
         with self._admission.admit():
             async with self._time_limit(request.timeout_ms):
                 encoded = await self._encode(world, request.observations, "observations")
         latents_id = await self._keep(world, encoded)
         return m.EncodeResponse(
+            version=world.version,
             latents_id=latents_id,
             expires_in_s=0.0 if latents_id is None else self._latents.lifetime_s,
             readouts=encoded.readouts,
@@ -122,7 +179,9 @@ class WorldModel:
 
     async def rollout(self, request: m.RolloutRequest) -> m.RolloutResponse:
         """Predict what candidate actions will do, or, without actions, what is hidden."""
-        world = self._answering(request.world, "rollout")
+        return await self._on_version(request, "rollout", self._rollout_on)
+
+    async def _rollout_on(self, world: World, request: m.RolloutRequest) -> m.RolloutResponse:
         if not world.action.axes:
             return await self._fill(world, request)
         if request.hidden is not None:
@@ -139,6 +198,7 @@ class WorldModel:
         must_be_finite(rolled.latents, rolled.disagreement, rolled.readouts)
         self._metrics.observe_disagreement("rollout", world.name, rolled.disagreement)
         return m.RolloutResponse(
+            version=world.version,
             disagreement=rolled.disagreement,
             readouts=rolled.readouts,
             latents=shaped(world, rolled.latents),
@@ -158,6 +218,7 @@ class WorldModel:
                 filled = await self._backend.fill(world, observed, hidden, request.return_latents)
         must_be_finite(filled.latents, filled.surprise)
         return m.RolloutResponse(
+            version=world.version,
             disagreement=np.zeros((1, len(hidden)), np.float32),
             readouts=np.zeros((1, len(hidden), 0), np.float32),
             surprise=filled.surprise.reshape(-1, *world.latent_shape[:-1]),
@@ -166,8 +227,10 @@ class WorldModel:
 
     async def plan(self, request: m.PlanRequest) -> m.PlanResponse:
         """Search for the actions that bring the goal about."""
+        return await self._on_version(request, "plan", self._plan_on)
+
+    async def _plan_on(self, world: World, request: m.PlanRequest) -> m.PlanResponse:
         started = perf_counter()
-        world = self._answering(request.world, "plan")
         asked = planning.resolve(request, world, started)
         with self._admission.admit(weight(asked.model_steps)):
             async with self._time_limit(None):
@@ -188,6 +251,7 @@ class WorldModel:
         telemetry.note(decision_id=decision_id or "", status=judgement["status"], **spent)
         refused = judgement["status"] == "refused"
         return m.PlanResponse(
+            version=world.version,
             **judgement,
             actions=None if refused and not request.guard.return_refused else best.actions,
             cost=best.cost,
@@ -208,7 +272,9 @@ class WorldModel:
 
     async def observe(self, request: m.ObserveRequest) -> m.ObserveResponse:
         """Compare what was predicted of actions with what is seen after them, and learn from it."""
-        world = self._answering(request.world, "rollout")
+        return await self._on_version(request, "rollout", self._observe_on)
+
+    async def _observe_on(self, world: World, request: m.ObserveRequest) -> m.ObserveResponse:
         if not world.action.axes:
             raise VerbNotServed(f"world {world.name} knows no actions that something could come of", field="world")
         asked = trust.confidence(world, request.level, None)
@@ -227,6 +293,7 @@ class WorldModel:
         surprise = await self._surprise(world, request, asked, error, rolled, seen)
         latents_id = await self._keep(world, seen)
         return m.ObserveResponse(
+            version=world.version,
             latents_id=latents_id,
             expires_in_s=0.0 if latents_id is None else self._latents.lifetime_s,
             readouts=seen.readouts[0],
@@ -309,7 +376,7 @@ class WorldModel:
     async def _encode(self, world: World, observations: m.Observations, field: str, of_goal: bool = False) -> Encoded:
         encoded = await self._backend.encode(world, await self._observed(world, observations, field, of_goal))
         must_be_finite(encoded.latents, encoded.readouts)
-        self._metrics.latents.add(world.name, shaped(world, encoded.latents))
+        self._metrics.latents.add(world.name, world.version, shaped(world, encoded.latents))
         return encoded
 
     async def _start(self, world: World, context: m.Context, field: str = "context") -> tuple[Start, Seen]:

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 from tritonclient.grpc.aio import InferenceServerClient
 from wmserve.world import QUANTILE_LEVELS, VERBS, Calibration, World
-from wmserve_export import repository
+from wmserve_export import repository, routing
 from wmserve_export.__main__ import main as export
 from wmserve_export.calibration import conformal, plans
 from wmserve_export.calibration.__main__ import COLLAPSED, UNUSABLE, coarseness, main
@@ -46,7 +46,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     checkpoint, place = linear_world.save(folder / "checkpoint"), folder / "repository"
     assert export([str(checkpoint), "--repository", str(place), "--horizons", "2", "--quiet"]) == 0
     data = save(folder / "logged", COUNT)
-    calibrate = ["linear", "--repository", str(place), "--trajectories", str(data), "--quiet"]
+    calibrate = ["linear", "--repository", str(place), "--trajectories", str(data), "--quiet", "--replace"]
     assert main([*calibrate, "--serve-anyway"]) == 0  # of colours that have little to do with what is done
     return place
 
@@ -149,21 +149,30 @@ async def test_a_triton_answers_scores(place: Path, unseen: Measured) -> None:
 
 
 def test_exporting_again_forgets_it(tmp_path: Path) -> None:
-    """Other engines, another calibration."""
+    """Other engines, another calibration; one that takes the place of another leaves nothing of it."""
     checkpoint, place = linear_world.save(tmp_path / "checkpoint"), tmp_path / "repository"
     arguments = [str(checkpoint), "--repository", str(place), "--horizons", "2", "--quiet", "--rank-problems", "2"]
     assert export(arguments) == 0
     data = save(tmp_path / "logged", 300)
     calibrate = ["linear", "--repository", str(place), "--trajectories", str(data), "--tolerance", "0.5", "--quiet"]
-    assert main([*calibrate, "--serve-anyway"]) == 0
-    assert main(calibrate) == COLLAPSED  # of another calibration, an operator has said nothing
+    assert main([*calibrate, "--serve-anyway", "--replace"]) == 0
+    assert main([*calibrate, "--replace"]) == COLLAPSED  # of another calibration, an operator has said nothing
     found = repository.read(place, "linear").calibration
     assert found is not None
     assert found.tolerance == 0.5
     beside = [file.name for verb in ("encode", "rollout") for file in (place / f"linear_{verb}" / "1").glob("*_*.onnx")]
     assert {f"{key.partition('/')[2]}" for key in found.files} == {name for name in beside if "horizon" not in name}
     assert export(arguments) == 0
-    assert repository.read(place, "linear").calibration is None
+    exported = repository.read(place, "linear")
+    assert (exported.version, exported.calibration) == (2, None)
+    assert main(calibrate) == COLLAPSED
+    calibrated = repository.read(place, "linear")
+    assert calibrated.version == 3
+    assert calibrated.digests == exported.digests
+    engine = Path("1") / "engine.onnx"
+    assert (place / calibrated.engine("encode") / engine).samefile(place / exported.engine("encode") / engine)
+    assert routing.route_of(place, "linear").previous == 2
+    assert repository.read(place, "linear", 2).calibration is None, "what was served is left as it was"
 
 
 def test_a_finding_keeps_a_world_from_being_served_until_an_operator_says_otherwise(
@@ -173,7 +182,7 @@ def test_a_finding_keeps_a_world_from_being_served_until_an_operator_says_otherw
     copy = tmp_path / "repository"
     shutil.copytree(place, copy)
     before = {file: file.read_bytes() for file in copy.rglob("*.onnx")}
-    assert main(["linear", "--repository", str(copy), "--no-serve-anyway"]) == COLLAPSED
+    assert main(["linear", "--repository", str(copy), "--no-serve-anyway", "--replace"]) == COLLAPSED
     said = capsys.readouterr().err
     assert "hardly better than a copy of the last latents" in said
     assert "wmserve calibrate linear --serve-anyway" in said
@@ -181,7 +190,7 @@ def test_a_finding_keeps_a_world_from_being_served_until_an_operator_says_otherw
     assert found.calibration is not None
     assert found.calibration.holds_for(found.digests)
     assert found.withheld == found.calibration.collapsed
-    assert main(["linear", "--repository", str(copy), "--serve-anyway"]) == 0
+    assert main(["linear", "--repository", str(copy), "--serve-anyway", "--replace"]) == 0
     again = repository.read(copy, "linear")
     assert again.withheld is None
     assert again.served_anyway is not None

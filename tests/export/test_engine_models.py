@@ -188,5 +188,6 @@ def test_another_target_takes_the_place_of_the_first(exported: Exported, tmp_pat
     world = read_world(exported.repository, "linear")
     config = families.load(exported.checkpoint).config
     with repository.staging(tmp_path) as staged:
-        repository.write(staged, tmp_path, world, config, staged_files(exported, world, staged), {})
+        files, alone = staged_files(exported, world, staged), repository.Placing(replace=True)
+        repository.write(staged, tmp_path, world, config, files, {}, placing=alone)
     assert {folder.name for folder in tmp_path.iterdir()} == {"linear_encode", "linear_rollout", "linear_plan"}

@@ -171,7 +171,7 @@ async def test_a_data_file_that_is_not_the_contracts_is_not_loaded(place: Path, 
 def test_a_world_with_weights_outside_is_calibrated(place: Path, tmp_path: Path) -> None:
     """By the same command; not with other weights."""
     shutil.copytree(place, tmp_path / "repository")
-    arguments = ["outside", "--repository", str(tmp_path / "repository"), "--quiet"]
+    arguments = ["outside", "--repository", str(tmp_path / "repository"), "--quiet", "--replace"]
     arguments += ["--trajectories", str(save(tmp_path / "logged", 300))]
     assert calibrate(arguments) == COLLAPSED  # three colours in 400 dimensions: it is in place, and says so
     found = repository.read(tmp_path / "repository", "outside")

@@ -77,7 +77,10 @@ def test_worlds(http: httpx.Client, stub: pb_grpc.WorldModelServiceStub) -> None
     listed = http.get("/v1/worlds").json()["worlds"]
     assert WORLD in [world["name"] for world in listed]
     world = http.get(f"/v1/worlds/{WORLD}").json()
+    versions = world.pop("versions")
     assert world in listed
+    assert [(one["version"], one["part"], one["calibrated"]) for one in versions] == [(1, "live", True)]
+    assert [one.version for one in stub.ListVersions(pb.GetWorldRequest(world=WORLD), timeout=5).versions] == [1]
     message = stub.GetWorld(pb.GetWorldRequest(world=WORLD), timeout=5)
     assert message.digests.checkpoint == world["digests"]["checkpoint"]
     assert [axis.low for axis in message.action.axes] == [axis["low"] for axis in world["action"]["axes"]]

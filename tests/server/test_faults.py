@@ -75,7 +75,8 @@ def test_world_is_served_whole_or_not_at_all(tmp_path: Path) -> None:
             time.sleep(0.1)
         assert server.get("/readyz") == (503, f"no world is served: world {WORLD} has no ready engine for plan")
         refused = httpx.post(f"{server.http}/v1/plan", json=plan_body(), timeout=30)
-        assert (refused.status_code, refused.json()["reason"]) == (404, "world_not_found")
+        assert (refused.status_code, refused.json()["reason"]) == (503, "unavailable")
+        assert refused.headers["retry-after"] == "1"
         shutil.copytree(REPOSITORY / f"{WORLD}_plan", repository / f"{WORLD}_plan")
         server.wait_ready(60)
         assert httpx.post(f"{server.http}/v1/plan", json=plan_body(), timeout=30).status_code == 200

@@ -5,13 +5,13 @@ import pytest
 from wmserve.world import World
 from wmserve_server.errors import LatentsNotFound, StateUnavailable
 from wmserve_server.latents import LatentsStore
-from wmserve_server.records import pack
+from wmserve_server.records import MadeByAnother, origin, pack
 from wmserve_server.store import ENTRY_BYTES, InProcess
 
 from tests.worlds import make_world
 
 LATENTS = np.zeros((1, 32), np.float32)
-ENTRY = len(pack("latents", {"world": "toy", "made_by": "0" * 64}, {"latents": LATENTS})) + ENTRY_BYTES
+ENTRY = len(pack("latents", origin(make_world()), {"latents": LATENTS})) + ENTRY_BYTES
 
 
 class Clock:
@@ -41,7 +41,7 @@ def kept(memory: InProcess) -> LatentsStore:
 async def is_gone(kept: LatentsStore, world: World, latents_id: str) -> bool:
     try:
         await kept.get(world, latents_id, "context.latents_id")
-    except LatentsNotFound:
+    except (LatentsNotFound, MadeByAnother):
         return True
     return False
 
@@ -81,7 +81,7 @@ async def test_store_never_holds_more_than_its_capacity(kept: LatentsStore, memo
 
 
 async def test_handles_belong_to_the_world_that_made_them(kept: LatentsStore) -> None:
-    """Another world, or the same name with another checkpoint or other engines, does not get these latents."""
+    """Another world, or the same name with another encoder, does not get these latents; another version may."""
     world = make_world()
     latents_id = await kept.put(world, LATENTS)
     assert await is_gone(kept, make_world(name="other"), latents_id)
@@ -89,6 +89,11 @@ async def test_handles_belong_to_the_world_that_made_them(kept: LatentsStore) ->
     rebuilt = world.digests.model_copy(update={"engines": {"encode/engine.plan": "sha256:" + "2" * 64}})
     assert await is_gone(kept, world.model_copy(update={"digests": rebuilt}), latents_id)
     assert not await is_gone(kept, world, latents_id)
+    replanned = rebuilt.model_copy(update={"engines": {"encode/a.onnx": "sha256:" + "2" * 64, "plan/b.onnx": "1"}})
+    first = world.model_copy(update={"digests": replanned})
+    other = first.digests.model_copy(update={"engines": {**first.digests.engines, "plan/b.onnx": "2"}})
+    second = first.model_copy(update={"version": 2, "digests": other})
+    assert not await is_gone(kept, second, await kept.put(first, LATENTS)), "its encoder is the same"
 
 
 async def test_what_has_no_room_at_all_gets_no_handle_and_takes_nobody_elses(kept: LatentsStore) -> None:

@@ -16,7 +16,7 @@ from wmserve_server.errors import (
 )
 from wmserve_server.latents import LatentsStore
 from wmserve_server.metrics import Metrics
-from wmserve_server.records import Unreadable, pack, unpack
+from wmserve_server.records import MadeByAnother, Unreadable, pack, unpack
 from wmserve_server.redis_store import SharedState
 from wmserve_server.store import InProcess, State, Store, in_process
 from wmserve_server.watching import Watch, Watches
@@ -103,7 +103,7 @@ async def test_handles_of_another_version_are_refused_by_name(redis_server: Redi
         found = await theirs.get(world, latents_id, "")
         np.testing.assert_array_equal(found.latents, LATENTS)
         np.testing.assert_array_equal(found.ood, LATENTS[:, 0])
-        with pytest.raises(LatentsNotFound, match="not made by world toy as it is served now"):
+        with pytest.raises(MadeByAnother):
             await theirs.get(older, latents_id, "")
         await two.latents.put(latents_id, b"wmr2 something new", 60.0)
         with pytest.raises(LatentsNotFound, match="another version of the server"):

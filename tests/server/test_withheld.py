@@ -24,7 +24,8 @@ def test_a_finding_is_said_and_may_be_overridden(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "model_repository", place)
     world = repository.read(place, "two_room")
     assert world.calibration is not None
-    repository.write_contract(place, world.model_copy(update={"calibration": found(world.calibration)}))
+    world = world.model_copy(update={"calibration": found(world.calibration)})
+    repository.write_contract(place, world, repository.Placing(replace=True))
     with running(tmp_path / "log", model_repository=str(place), triton_threads="1") as server:
         why = f"world two_room is not served, its calibration has found: {FINDING}"
         assert why in server.verdict()

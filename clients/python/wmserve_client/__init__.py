@@ -9,6 +9,7 @@ from wmserve_client.control import AsyncControl, Control
 from wmserve_client.errors import (
     BackendFault,
     DeadlineExceeded,
+    HandleOutdated,
     InvalidRequest,
     NotFound,
     Overloaded,
@@ -18,7 +19,7 @@ from wmserve_client.errors import (
 )
 from wmserve_client.policy import PlanningPolicy
 from wmserve_client.requests import Acted, ActionLimits, Constraint, Context, Guard, Observation, PlannerOptions
-from wmserve_client.results import Encoded, Observed, Plan, Rollout, Turn, World
+from wmserve_client.results import Encoded, Observed, Plan, Rollout, Turn, World, WorldVersion
 
 __all__ = [
     "Acted",
@@ -33,6 +34,7 @@ __all__ = [
     "DeadlineExceeded",
     "Encoded",
     "Guard",
+    "HandleOutdated",
     "InvalidRequest",
     "NotFound",
     "Observation",
@@ -47,4 +49,5 @@ __all__ = [
     "Unavailable",
     "WmserveError",
     "World",
+    "WorldVersion",
 ]

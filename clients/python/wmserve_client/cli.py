@@ -31,6 +31,8 @@ EXTRAS = {
     "serve": "server",
     "tools": "server",
     "export": "export",
+    "promote": "export",
+    "rollback": "export",
     "train": "export,reference",
     "trajectories": "export,data",
     "execute": "environments",

@@ -31,7 +31,7 @@ from wmserve_client.requests import (
     PlannerOptions,
     Source,
 )
-from wmserve_client.results import Encoded, Observed, Plan, Rollout, World
+from wmserve_client.results import Encoded, Observed, Plan, Rollout, World, WorldVersion
 
 Metadata = tuple[tuple[str, str], ...]
 DEFAULT_ADDRESS = "localhost:8081"
@@ -101,11 +101,21 @@ class Client:
         """Contract of one world."""
         return self._call(self._stub.GetWorld, pb.GetWorldRequest(world=name), timeout_s)
 
+    def versions(self, name: str, *, timeout_s: float | None = None) -> list[WorldVersion]:
+        """Versions of one world that are served, by number, and what part each has."""
+        return list(self._call(self._stub.ListVersions, pb.GetWorldRequest(world=name), timeout_s).versions)
+
     def encode(
-        self, world: str, observations: Observations, *, return_latents: bool = False, timeout_s: float | None = None
+        self,
+        world: str,
+        observations: Observations,
+        *,
+        return_latents: bool = False,
+        session: str = "",
+        timeout_s: float | None = None,
     ) -> Encoded:
-        """Encode frames into latents, kept behind a handle."""
-        request = requests.encode(world, observations, return_latents)
+        """Encode frames into latents, kept behind a handle; a `session` stays with one version of its world."""
+        request = requests.encode(world, observations, return_latents, session)
         return results.encoded(self._call(self._stub.Encode, request, timeout_s))
 
     def rollout(
@@ -118,6 +128,7 @@ class Client:
         return_latents: bool = False,
         level: float | None = None,
         tolerance: float | None = None,
+        session: str = "",
         timeout_s: float | None = None,
     ) -> Rollout:
         """Predict what actions `[S, N, A]` or `[N, A]`, environment units, will do.
@@ -125,7 +136,7 @@ class Client:
         Of a world without actions: what the part of a clip is that is `hidden`, `[L, ...]`, 1 where it is.
         Radii hold with probability `level`, one of the world's; those over `tolerance`, latent units, are of no use.
         """
-        request = requests.rollout(world, context, actions, hidden, return_latents, level, tolerance)
+        request = requests.rollout(world, context, actions, hidden, return_latents, level, tolerance, session)
         return results.rollout(self._call(self._stub.Rollout, request, timeout_s))
 
     def plan(
@@ -238,11 +249,21 @@ class AsyncClient:
         """Contract of one world."""
         return await self._call(self._stub.GetWorld, pb.GetWorldRequest(world=name), timeout_s)
 
+    async def versions(self, name: str, *, timeout_s: float | None = None) -> list[WorldVersion]:
+        """Versions of one world that are served, by number, and what part each has."""
+        return list((await self._call(self._stub.ListVersions, pb.GetWorldRequest(world=name), timeout_s)).versions)
+
     async def encode(
-        self, world: str, observations: Observations, *, return_latents: bool = False, timeout_s: float | None = None
+        self,
+        world: str,
+        observations: Observations,
+        *,
+        return_latents: bool = False,
+        session: str = "",
+        timeout_s: float | None = None,
     ) -> Encoded:
-        """Encode frames into latents, kept behind a handle."""
-        request = requests.encode(world, observations, return_latents)
+        """Encode frames into latents, kept behind a handle; a `session` stays with one version of its world."""
+        request = requests.encode(world, observations, return_latents, session)
         return results.encoded(await self._call(self._stub.Encode, request, timeout_s))
 
     async def rollout(
@@ -255,6 +276,7 @@ class AsyncClient:
         return_latents: bool = False,
         level: float | None = None,
         tolerance: float | None = None,
+        session: str = "",
         timeout_s: float | None = None,
     ) -> Rollout:
         """Predict what actions `[S, N, A]` or `[N, A]`, environment units, will do.
@@ -262,7 +284,7 @@ class AsyncClient:
         Of a world without actions: what the part of a clip is that is `hidden`, `[L, ...]`, 1 where it is.
         Radii hold with probability `level`, one of the world's; those over `tolerance`, latent units, are of no use.
         """
-        request = requests.rollout(world, context, actions, hidden, return_latents, level, tolerance)
+        request = requests.rollout(world, context, actions, hidden, return_latents, level, tolerance, session)
         return results.rollout(await self._call(self._stub.Rollout, request, timeout_s))
 
     async def plan(

@@ -3,6 +3,7 @@
 WmserveError              anything a server or the way to it said no with
  |- InvalidRequest        the request is wrong; `field` names where
  |- NotFound              no such world, or a handle that has expired: encode again
+ |   `- HandleOutdated    a handle of a version that is not served any more: encode again
  |- Overloaded            too much in flight; try again after `retry_after_s`
  |- DeadlineExceeded      no answer in time
  |- Unavailable           nobody answers, the engines are not ready, or what is kept for later calls is out of reach
@@ -34,6 +35,10 @@ class NotFound(WmserveError):
     """No such world, or latents that are unknown or expired."""
 
 
+class HandleOutdated(NotFound):
+    """A handle of a version of its world that is not served any more: encode again, and ask again."""
+
+
 class Overloaded(WmserveError):
     """The server is busy, or the request is larger than it takes."""
 
@@ -62,6 +67,9 @@ _BY_CODE: dict[grpc.StatusCode, type[WmserveError]] = {
 }
 
 
+_BY_REASON: dict[str, type[WmserveError]] = {"too_large": InvalidRequest, "handle_outdated": HandleOutdated}
+
+
 def from_rpc(error: grpc.RpcError) -> WmserveError:
     """The exception for a failed call, sync or async; both kinds of `RpcError` have these three methods."""
     code: grpc.StatusCode = error.code()
@@ -70,7 +78,7 @@ def from_rpc(error: grpc.RpcError) -> WmserveError:
     retry_after = metadata.get("retry-after-s")
     reason = metadata.get("wmserve-reason", code.name.lower())
     # A request that is too large shares its code with a busy server, but is the caller's to mend.
-    kind = InvalidRequest if reason == "too_large" else _BY_CODE.get(code, WmserveError)
+    kind = _BY_REASON.get(reason) or _BY_CODE.get(code, WmserveError)
     return kind(
         error.details() or code.name,
         reason=reason,

@@ -174,9 +174,10 @@ def constraint(given: Constraint) -> pb.Constraint:
     return pb.Constraint(kind=f"CONSTRAINT_KIND_{given.kind.upper()}", readouts=bounds, risk=given.risk or 0)
 
 
-def encode(world: str, frames: Observations, return_latents: bool) -> pb.EncodeRequest:
+def encode(world: str, frames: Observations, return_latents: bool, session: str = "") -> pb.EncodeRequest:
     """A request to encode."""
-    return pb.EncodeRequest(world=world, observations=observations(frames), return_latents=return_latents)
+    seen = observations(frames)
+    return pb.EncodeRequest(world=world, observations=seen, return_latents=return_latents, session=session)
 
 
 def rollout(
@@ -187,6 +188,7 @@ def rollout(
     return_latents: bool,
     level: float | None,
     tolerance: float | None,
+    session: str = "",
 ) -> pb.RolloutRequest:
     """A request to roll out."""
     return pb.RolloutRequest(
@@ -197,6 +199,7 @@ def rollout(
         return_latents=return_latents,
         level=level,
         tolerance=tolerance,
+        session=session,
     )
 
 

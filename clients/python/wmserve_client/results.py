@@ -15,6 +15,8 @@ from wmserve.v1 import world_model_pb2 as pb
 Floats: TypeAlias = NDArray[np.float32]
 World: TypeAlias = pb.World
 """A world's contract: what it takes, what it promises, within which bounds."""
+WorldVersion: TypeAlias = pb.WorldVersion
+"""One version of a world: its number, what part it has, its digests, and whether it is calibrated."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Encoded:
     """`[T]`: how many of the calibration's frames scored as high or higher, 0 to 1."""
     p_value_resolution: float | None
     """Smallest p-value that this calibration can show: 1 / (n + 1) of n trajectories."""
+    version: int = 1
+    """Version of the world that answered."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,8 @@ class Rollout:
     """`[S]`: model steps up to which every radius is within the tolerance."""
     p_value_resolution: float | None
     """Smallest p-value that this calibration can show: 1 / (n + 1) of n trajectories."""
+    version: int = 1
+    """Version of the world that answered."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,8 @@ class Observed:
     """Whether it got there in this session: predictions are of another world."""
     p_value_resolution: float | None
     """Smallest p-value that this calibration can show: 1 / (n + 1) of n trajectories."""
+    version: int = 1
+    """Version of the world that answered."""
 
 
 @dataclass(frozen=True)
@@ -188,6 +196,8 @@ class Plan:
     """Smallest p-value that the calibration's plans can show: 1 / (n + 1) of n that came true."""
     refusal_level: float | None
     """Part of healthy plans that each check is known to let pass: less than asked for where few plans were executed."""
+    version: int = 1
+    """Version of the world that answered."""
 
     @property
     def iterations(self) -> int:
@@ -231,6 +241,7 @@ def encoded(message: pb.EncodeResponse) -> Encoded:
         ood=scores(message, "ood"),
         ood_p_value=scores(message, "ood_p_value"),
         p_value_resolution=message.p_value_resolution if message.calibrated else None,
+        version=message.version,
     )
 
 
@@ -251,6 +262,7 @@ def rollout(message: pb.RolloutResponse) -> Rollout:
         disagreement_p_value=scores(message, "disagreement_p_value"),
         trusted_horizon=tuple(message.trusted_horizon) if message.calibrated else None,
         p_value_resolution=message.p_value_resolution if message.calibrated else None,
+        version=message.version,
     )
 
 
@@ -258,7 +270,7 @@ def observed(message: pb.ObserveResponse) -> Observed:
     """Read an answer."""
     values = {name: getattr(message, name) for name in Observed.__annotations__}
     if not message.calibrated:
-        known = ("latents_id", "error", "calibrated")
+        known = ("latents_id", "error", "calibrated", "version")
         values = {name: value if name in known else None for name, value in values.items()}
     radius = message.radius if message.HasField("radius") else None
     return Observed(**{**values, "readouts": floats(message.readouts), "radius": radius})
@@ -304,6 +316,7 @@ def plan(message: pb.PlanResponse) -> Plan:
         execute_steps=message.execute_steps,
         p_value_resolution=message.p_value_resolution if message.calibrated else None,
         refusal_level=message.refusal_level if message.calibrated else None,
+        version=message.version,
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from wmserve import trajectories as files_of
 from wmserve.world import Calibration, World
 
-from wmserve_export import repository
+from wmserve_export import repository, versions
 from wmserve_export.calibration import executing, plans, trajectories
 from wmserve_export.calibration.calibrate import FIT_SHARE, calibrate_world
 
@@ -23,15 +23,18 @@ def main(argv: list[str] | None = None) -> int:
         asked.error(f"unrecognized arguments: {' '.join(more)}")
     if options.trajectories is None and (options.serve_anyway is None or options.env is not None):
         asked.error("--trajectories is needed, unless --serve-anyway or --no-serve-anyway is all that is to change")
+    if options.env is not None and options.no_promote:
+        asked.error("--env needs a server that answers with the new version: leave --no-promote out")
     try:
         if options.trajectories is not None:
             measured(options, more)
         if options.serve_anyway is not None:
-            repository.serve_anyway(options.repository, options.world, options.serve_anyway)
+            repository.serve_anyway(options.repository, options.world, options.serve_anyway, versions.placing(options))
         world = repository.read(options.repository, options.world)
     except (ValueError, OSError) as error:
         print(f"cannot calibrate: {error}", file=sys.stderr)
         return UNUSABLE
+    print(versions.told(options.repository, options.world), file=sys.stderr)
     finding = None if world.calibration is None else world.calibration.collapsed
     if finding is not None:
         anyway = f"to serve it anyway: wmserve calibrate {world.name} --serve-anyway"
@@ -49,7 +52,7 @@ def measured(options: argparse.Namespace, more: list[str]) -> None:
     if options.env is not None and (calibration.collapsed is None or options.serve_anyway):
         print(summary(world, calibration), flush=True)
         if options.serve_anyway:
-            repository.serve_anyway(options.repository, options.world, wanted=True)
+            repository.serve_anyway(options.repository, options.world, True, versions.placing(options))
         planned = options.planned or executing.folder(world)
         given = (options.repository, options.trajectories, options.env, planned)
         executing.execute(world, calibration.digest, *given, [*more, *["--quiet"] * options.quiet])
@@ -67,7 +70,8 @@ def calibrate(options: argparse.Namespace, world: World, planned: Path | None) -
         len(found),
         None if planned is None else trajectories.Plans(planned, world),
         options.tolerance,
-        show=not options.quiet,
+        not options.quiet,
+        versions.placing(options),
     )
 
 
@@ -143,6 +147,7 @@ def parser() -> argparse.ArgumentParser:
         help="serve the world in spite of what its calibration found, or no longer; without --trajectories that is "
         "all that changes. Exit status: 0 served, 1 kept from being served by a finding, 2 could not be calibrated",
     )
+    versions.add_placing(parser)
     add("--quiet", action="store_true", help="show no progress")
     return parser
 

@@ -42,8 +42,9 @@ def calibrate_world(
     planned: Sequence[Trajectory] | None = None,
     tolerance: float | None = None,
     show: bool = True,
+    placing: repository.Placing | None = None,
 ) -> Calibration:
-    """Measure world `name` of the repository at `place` on `count` trajectories, and write what was found.
+    """Measure world `name` of the repository at `place` on `count` trajectories, and write a version that knows it.
 
     Plans that were executed, if there are any, say how far plans are to be believed. CalibrationError when
     trajectories or plans are too few or do not fit.
@@ -74,9 +75,9 @@ def calibrate_world(
                 plans.Judge(place, world, error, unlikeness, distance), planned, len(planned), show
             )
         found = put_together(world, fit, held_out, unlikeness, error, distance, files, tolerance, executed)
-    if repository.read(place, name).digests != world.digests:
-        raise CalibrationError(f"world {name} was exported again meanwhile; nothing was written")
-    repository.calibrate(place, world, found, files)
+    if repository.read(place, name).version != world.version:
+        raise CalibrationError(f"world {name} has another live version by now; nothing was written")
+    repository.calibrate(place, world, found, files, placing)
     return found
 
 

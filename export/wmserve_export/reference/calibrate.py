@@ -49,7 +49,9 @@ def main(argv: list[str] | None = None) -> int:
     world = repository.read(options.repository, WORLD)
     planned = None if options.planned is None else Plans(options.planned, world)
     source = trajectories(CALIBRATION_SEED, options.count)
-    print(summary(world, calibrate_world(options.repository, WORLD, source, options.count, planned)))
+    alone = repository.Placing(replace=True)  # the repository of the source tree holds one version
+    found = calibrate_world(options.repository, WORLD, source, options.count, planned, placing=alone)
+    print(summary(world, found))
     return 0
 
 

@@ -107,20 +107,46 @@ class GetWorldRequest(_message.Message):
     world: str
     def __init__(self, world: _Optional[str] = ...) -> None: ...
 
+class ListVersionsResponse(_message.Message):
+    __slots__ = ("versions",)
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    versions: _containers.RepeatedCompositeFieldContainer[WorldVersion]
+    def __init__(self, versions: _Optional[_Iterable[_Union[WorldVersion, _Mapping]]] = ...) -> None: ...
+
+class WorldVersion(_message.Message):
+    __slots__ = ("version", "part", "share", "created", "calibrated", "calibration_created", "digests")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    PART_FIELD_NUMBER: _ClassVar[int]
+    SHARE_FIELD_NUMBER: _ClassVar[int]
+    CREATED_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATED_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATION_CREATED_FIELD_NUMBER: _ClassVar[int]
+    DIGESTS_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    part: str
+    share: float
+    created: str
+    calibrated: bool
+    calibration_created: str
+    digests: Digests
+    def __init__(self, version: _Optional[int] = ..., part: _Optional[str] = ..., share: _Optional[float] = ..., created: _Optional[str] = ..., calibrated: bool = ..., calibration_created: _Optional[str] = ..., digests: _Optional[_Union[Digests, _Mapping]] = ...) -> None: ...
+
 class EncodeRequest(_message.Message):
-    __slots__ = ("world", "observations", "return_latents", "timeout_ms")
+    __slots__ = ("world", "observations", "return_latents", "timeout_ms", "session")
     WORLD_FIELD_NUMBER: _ClassVar[int]
     OBSERVATIONS_FIELD_NUMBER: _ClassVar[int]
     RETURN_LATENTS_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
     world: str
     observations: Observations
     return_latents: bool
     timeout_ms: int
-    def __init__(self, world: _Optional[str] = ..., observations: _Optional[_Union[Observations, _Mapping]] = ..., return_latents: bool = ..., timeout_ms: _Optional[int] = ...) -> None: ...
+    session: str
+    def __init__(self, world: _Optional[str] = ..., observations: _Optional[_Union[Observations, _Mapping]] = ..., return_latents: bool = ..., timeout_ms: _Optional[int] = ..., session: _Optional[str] = ...) -> None: ...
 
 class EncodeResponse(_message.Message):
-    __slots__ = ("latents_id", "expires_in_s", "readouts", "latents", "calibrated", "ood", "ood_p_value", "p_value_resolution")
+    __slots__ = ("latents_id", "expires_in_s", "readouts", "latents", "calibrated", "ood", "ood_p_value", "p_value_resolution", "version")
     LATENTS_ID_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_IN_S_FIELD_NUMBER: _ClassVar[int]
     READOUTS_FIELD_NUMBER: _ClassVar[int]
@@ -129,6 +155,7 @@ class EncodeResponse(_message.Message):
     OOD_FIELD_NUMBER: _ClassVar[int]
     OOD_P_VALUE_FIELD_NUMBER: _ClassVar[int]
     P_VALUE_RESOLUTION_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
     latents_id: str
     expires_in_s: float
     readouts: Tensor
@@ -137,10 +164,11 @@ class EncodeResponse(_message.Message):
     ood: _containers.RepeatedScalarFieldContainer[float]
     ood_p_value: _containers.RepeatedScalarFieldContainer[float]
     p_value_resolution: float
-    def __init__(self, latents_id: _Optional[str] = ..., expires_in_s: _Optional[float] = ..., readouts: _Optional[_Union[Tensor, _Mapping]] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., calibrated: bool = ..., ood: _Optional[_Iterable[float]] = ..., ood_p_value: _Optional[_Iterable[float]] = ..., p_value_resolution: _Optional[float] = ...) -> None: ...
+    version: int
+    def __init__(self, latents_id: _Optional[str] = ..., expires_in_s: _Optional[float] = ..., readouts: _Optional[_Union[Tensor, _Mapping]] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., calibrated: bool = ..., ood: _Optional[_Iterable[float]] = ..., ood_p_value: _Optional[_Iterable[float]] = ..., p_value_resolution: _Optional[float] = ..., version: _Optional[int] = ...) -> None: ...
 
 class RolloutRequest(_message.Message):
-    __slots__ = ("world", "context", "actions", "return_latents", "timeout_ms", "level", "tolerance", "hidden")
+    __slots__ = ("world", "context", "actions", "return_latents", "timeout_ms", "level", "tolerance", "hidden", "session")
     WORLD_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     ACTIONS_FIELD_NUMBER: _ClassVar[int]
@@ -149,6 +177,7 @@ class RolloutRequest(_message.Message):
     LEVEL_FIELD_NUMBER: _ClassVar[int]
     TOLERANCE_FIELD_NUMBER: _ClassVar[int]
     HIDDEN_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
     world: str
     context: Context
     actions: Tensor
@@ -157,10 +186,11 @@ class RolloutRequest(_message.Message):
     level: float
     tolerance: float
     hidden: Tensor
-    def __init__(self, world: _Optional[str] = ..., context: _Optional[_Union[Context, _Mapping]] = ..., actions: _Optional[_Union[Tensor, _Mapping]] = ..., return_latents: bool = ..., timeout_ms: _Optional[int] = ..., level: _Optional[float] = ..., tolerance: _Optional[float] = ..., hidden: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
+    session: str
+    def __init__(self, world: _Optional[str] = ..., context: _Optional[_Union[Context, _Mapping]] = ..., actions: _Optional[_Union[Tensor, _Mapping]] = ..., return_latents: bool = ..., timeout_ms: _Optional[int] = ..., level: _Optional[float] = ..., tolerance: _Optional[float] = ..., hidden: _Optional[_Union[Tensor, _Mapping]] = ..., session: _Optional[str] = ...) -> None: ...
 
 class RolloutResponse(_message.Message):
-    __slots__ = ("disagreement", "readouts", "latents", "calibrated", "level", "radius", "joint_radius", "readout_radius", "ood", "ood_p_value", "trusted_horizon", "disagreement_p_value", "surprise", "p_value_resolution")
+    __slots__ = ("disagreement", "readouts", "latents", "calibrated", "level", "radius", "joint_radius", "readout_radius", "ood", "ood_p_value", "trusted_horizon", "disagreement_p_value", "surprise", "p_value_resolution", "version")
     DISAGREEMENT_FIELD_NUMBER: _ClassVar[int]
     READOUTS_FIELD_NUMBER: _ClassVar[int]
     LATENTS_FIELD_NUMBER: _ClassVar[int]
@@ -175,6 +205,7 @@ class RolloutResponse(_message.Message):
     DISAGREEMENT_P_VALUE_FIELD_NUMBER: _ClassVar[int]
     SURPRISE_FIELD_NUMBER: _ClassVar[int]
     P_VALUE_RESOLUTION_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
     disagreement: Tensor
     readouts: Tensor
     latents: Tensor
@@ -189,7 +220,8 @@ class RolloutResponse(_message.Message):
     disagreement_p_value: _containers.RepeatedScalarFieldContainer[float]
     surprise: Tensor
     p_value_resolution: float
-    def __init__(self, disagreement: _Optional[_Union[Tensor, _Mapping]] = ..., readouts: _Optional[_Union[Tensor, _Mapping]] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., calibrated: bool = ..., level: _Optional[float] = ..., radius: _Optional[_Union[Tensor, _Mapping]] = ..., joint_radius: _Optional[_Union[Tensor, _Mapping]] = ..., readout_radius: _Optional[_Union[Tensor, _Mapping]] = ..., ood: _Optional[_Iterable[float]] = ..., ood_p_value: _Optional[_Iterable[float]] = ..., trusted_horizon: _Optional[_Iterable[int]] = ..., disagreement_p_value: _Optional[_Iterable[float]] = ..., surprise: _Optional[_Union[Tensor, _Mapping]] = ..., p_value_resolution: _Optional[float] = ...) -> None: ...
+    version: int
+    def __init__(self, disagreement: _Optional[_Union[Tensor, _Mapping]] = ..., readouts: _Optional[_Union[Tensor, _Mapping]] = ..., latents: _Optional[_Union[Tensor, _Mapping]] = ..., calibrated: bool = ..., level: _Optional[float] = ..., radius: _Optional[_Union[Tensor, _Mapping]] = ..., joint_radius: _Optional[_Union[Tensor, _Mapping]] = ..., readout_radius: _Optional[_Union[Tensor, _Mapping]] = ..., ood: _Optional[_Iterable[float]] = ..., ood_p_value: _Optional[_Iterable[float]] = ..., trusted_horizon: _Optional[_Iterable[int]] = ..., disagreement_p_value: _Optional[_Iterable[float]] = ..., surprise: _Optional[_Union[Tensor, _Mapping]] = ..., p_value_resolution: _Optional[float] = ..., version: _Optional[int] = ...) -> None: ...
 
 class Goal(_message.Message):
     __slots__ = ("observation", "latents_id", "latents", "readouts")
@@ -326,7 +358,7 @@ class PlanTiming(_message.Message):
     def __init__(self, encode_ms: _Optional[float] = ..., cost_ms: _Optional[float] = ..., search_ms: _Optional[float] = ..., total_ms: _Optional[float] = ...) -> None: ...
 
 class PlanResponse(_message.Message):
-    __slots__ = ("actions", "cost", "cost_per_iteration", "iterations", "stop_reason", "readouts", "disagreement", "goal_distance", "seed", "latents_id", "goal_latents_id", "timing", "digests", "decision_id", "status", "reasons", "held_out_gap", "calibrated", "level", "radius", "joint_radius", "readout_radius", "ood", "ood_p_value", "trusted_horizon", "held_out_gap_p_value", "observation_p_value", "goal_p_value", "constraint_probability", "disagreement_p_value", "execute_steps", "p_value_resolution", "refusal_level")
+    __slots__ = ("actions", "cost", "cost_per_iteration", "iterations", "stop_reason", "readouts", "disagreement", "goal_distance", "seed", "latents_id", "goal_latents_id", "timing", "digests", "decision_id", "status", "reasons", "held_out_gap", "calibrated", "level", "radius", "joint_radius", "readout_radius", "ood", "ood_p_value", "trusted_horizon", "held_out_gap_p_value", "observation_p_value", "goal_p_value", "constraint_probability", "disagreement_p_value", "execute_steps", "p_value_resolution", "refusal_level", "version")
     ACTIONS_FIELD_NUMBER: _ClassVar[int]
     COST_FIELD_NUMBER: _ClassVar[int]
     COST_PER_ITERATION_FIELD_NUMBER: _ClassVar[int]
@@ -360,6 +392,7 @@ class PlanResponse(_message.Message):
     EXECUTE_STEPS_FIELD_NUMBER: _ClassVar[int]
     P_VALUE_RESOLUTION_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_LEVEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
     actions: Tensor
     cost: float
     cost_per_iteration: _containers.RepeatedScalarFieldContainer[float]
@@ -393,7 +426,8 @@ class PlanResponse(_message.Message):
     execute_steps: int
     p_value_resolution: float
     refusal_level: float
-    def __init__(self, actions: _Optional[_Union[Tensor, _Mapping]] = ..., cost: _Optional[float] = ..., cost_per_iteration: _Optional[_Iterable[float]] = ..., iterations: _Optional[int] = ..., stop_reason: _Optional[_Union[StopReason, str]] = ..., readouts: _Optional[_Union[Tensor, _Mapping]] = ..., disagreement: _Optional[_Union[Tensor, _Mapping]] = ..., goal_distance: _Optional[_Union[Tensor, _Mapping]] = ..., seed: _Optional[int] = ..., latents_id: _Optional[str] = ..., goal_latents_id: _Optional[str] = ..., timing: _Optional[_Union[PlanTiming, _Mapping]] = ..., digests: _Optional[_Union[Digests, _Mapping]] = ..., decision_id: _Optional[str] = ..., status: _Optional[_Union[PlanStatus, str]] = ..., reasons: _Optional[_Iterable[str]] = ..., held_out_gap: _Optional[float] = ..., calibrated: bool = ..., level: _Optional[float] = ..., radius: _Optional[_Union[Tensor, _Mapping]] = ..., joint_radius: _Optional[_Union[Tensor, _Mapping]] = ..., readout_radius: _Optional[_Union[Tensor, _Mapping]] = ..., ood: _Optional[float] = ..., ood_p_value: _Optional[float] = ..., trusted_horizon: _Optional[int] = ..., held_out_gap_p_value: _Optional[float] = ..., observation_p_value: _Optional[float] = ..., goal_p_value: _Optional[float] = ..., constraint_probability: _Optional[_Iterable[float]] = ..., disagreement_p_value: _Optional[float] = ..., execute_steps: _Optional[int] = ..., p_value_resolution: _Optional[float] = ..., refusal_level: _Optional[float] = ...) -> None: ...
+    version: int
+    def __init__(self, actions: _Optional[_Union[Tensor, _Mapping]] = ..., cost: _Optional[float] = ..., cost_per_iteration: _Optional[_Iterable[float]] = ..., iterations: _Optional[int] = ..., stop_reason: _Optional[_Union[StopReason, str]] = ..., readouts: _Optional[_Union[Tensor, _Mapping]] = ..., disagreement: _Optional[_Union[Tensor, _Mapping]] = ..., goal_distance: _Optional[_Union[Tensor, _Mapping]] = ..., seed: _Optional[int] = ..., latents_id: _Optional[str] = ..., goal_latents_id: _Optional[str] = ..., timing: _Optional[_Union[PlanTiming, _Mapping]] = ..., digests: _Optional[_Union[Digests, _Mapping]] = ..., decision_id: _Optional[str] = ..., status: _Optional[_Union[PlanStatus, str]] = ..., reasons: _Optional[_Iterable[str]] = ..., held_out_gap: _Optional[float] = ..., calibrated: bool = ..., level: _Optional[float] = ..., radius: _Optional[_Union[Tensor, _Mapping]] = ..., joint_radius: _Optional[_Union[Tensor, _Mapping]] = ..., readout_radius: _Optional[_Union[Tensor, _Mapping]] = ..., ood: _Optional[float] = ..., ood_p_value: _Optional[float] = ..., trusted_horizon: _Optional[int] = ..., held_out_gap_p_value: _Optional[float] = ..., observation_p_value: _Optional[float] = ..., goal_p_value: _Optional[float] = ..., constraint_probability: _Optional[_Iterable[float]] = ..., disagreement_p_value: _Optional[float] = ..., execute_steps: _Optional[int] = ..., p_value_resolution: _Optional[float] = ..., refusal_level: _Optional[float] = ..., version: _Optional[int] = ...) -> None: ...
 
 class Acted(_message.Message):
     __slots__ = ("context", "actions")
@@ -424,7 +458,7 @@ class ObserveRequest(_message.Message):
     def __init__(self, world: _Optional[str] = ..., decision_id: _Optional[str] = ..., acted: _Optional[_Union[Acted, _Mapping]] = ..., observation: _Optional[_Union[Observations, _Mapping]] = ..., executed_steps: _Optional[int] = ..., session: _Optional[str] = ..., level: _Optional[float] = ..., timeout_ms: _Optional[int] = ...) -> None: ...
 
 class ObserveResponse(_message.Message):
-    __slots__ = ("latents_id", "expires_in_s", "readouts", "error", "calibrated", "ood", "ood_p_value", "expected_error", "surprise", "surprise_p_value", "radius", "covered", "observed", "coverage", "evidence", "changed", "p_value_resolution")
+    __slots__ = ("latents_id", "expires_in_s", "readouts", "error", "calibrated", "ood", "ood_p_value", "expected_error", "surprise", "surprise_p_value", "radius", "covered", "observed", "coverage", "evidence", "changed", "p_value_resolution", "version")
     LATENTS_ID_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_IN_S_FIELD_NUMBER: _ClassVar[int]
     READOUTS_FIELD_NUMBER: _ClassVar[int]
@@ -442,6 +476,7 @@ class ObserveResponse(_message.Message):
     EVIDENCE_FIELD_NUMBER: _ClassVar[int]
     CHANGED_FIELD_NUMBER: _ClassVar[int]
     P_VALUE_RESOLUTION_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
     latents_id: str
     expires_in_s: float
     readouts: Tensor
@@ -459,7 +494,8 @@ class ObserveResponse(_message.Message):
     evidence: float
     changed: bool
     p_value_resolution: float
-    def __init__(self, latents_id: _Optional[str] = ..., expires_in_s: _Optional[float] = ..., readouts: _Optional[_Union[Tensor, _Mapping]] = ..., error: _Optional[float] = ..., calibrated: bool = ..., ood: _Optional[float] = ..., ood_p_value: _Optional[float] = ..., expected_error: _Optional[float] = ..., surprise: _Optional[float] = ..., surprise_p_value: _Optional[float] = ..., radius: _Optional[float] = ..., covered: bool = ..., observed: _Optional[int] = ..., coverage: _Optional[float] = ..., evidence: _Optional[float] = ..., changed: bool = ..., p_value_resolution: _Optional[float] = ...) -> None: ...
+    version: int
+    def __init__(self, latents_id: _Optional[str] = ..., expires_in_s: _Optional[float] = ..., readouts: _Optional[_Union[Tensor, _Mapping]] = ..., error: _Optional[float] = ..., calibrated: bool = ..., ood: _Optional[float] = ..., ood_p_value: _Optional[float] = ..., expected_error: _Optional[float] = ..., surprise: _Optional[float] = ..., surprise_p_value: _Optional[float] = ..., radius: _Optional[float] = ..., covered: bool = ..., observed: _Optional[int] = ..., coverage: _Optional[float] = ..., evidence: _Optional[float] = ..., changed: bool = ..., p_value_resolution: _Optional[float] = ..., version: _Optional[int] = ...) -> None: ...
 
 class ControlRequest(_message.Message):
     __slots__ = ("plan", "seen", "executed_steps")
@@ -534,12 +570,16 @@ class World(_message.Message):
     def __init__(self, contract_version: _Optional[int] = ..., name: _Optional[str] = ..., family: _Optional[str] = ..., description: _Optional[str] = ..., observation: _Optional[_Union[ObservationSpec, _Mapping]] = ..., action: _Optional[_Union[ActionSpec, _Mapping]] = ..., context_length: _Optional[int] = ..., latent_shape: _Optional[_Iterable[int]] = ..., ensemble_size: _Optional[int] = ..., horizon_limit: _Optional[int] = ..., engine_horizons: _Optional[_Iterable[int]] = ..., candidate_limit: _Optional[int] = ..., plan_budget: _Optional[int] = ..., readouts: _Optional[_Iterable[_Union[Readout, _Mapping]]] = ..., goal_metric: _Optional[_Union[GoalMetric, _Mapping]] = ..., planner: _Optional[_Union[PlannerDefaults, _Mapping]] = ..., digests: _Optional[_Union[Digests, _Mapping]] = ..., plan_precision: _Optional[str] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ..., search_members: _Optional[int] = ..., verbs: _Optional[_Iterable[str]] = ..., target: _Optional[_Union[Target, _Mapping]] = ..., reference_checked: bool = ..., reference: _Optional[str] = ..., served_anyway: _Optional[_Union[ServedAnyway, _Mapping]] = ...) -> None: ...
 
 class ServedAnyway(_message.Message):
-    __slots__ = ("finding", "since")
+    __slots__ = ("finding", "since", "version", "created")
     FINDING_FIELD_NUMBER: _ClassVar[int]
     SINCE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    CREATED_FIELD_NUMBER: _ClassVar[int]
     finding: str
     since: str
-    def __init__(self, finding: _Optional[str] = ..., since: _Optional[str] = ...) -> None: ...
+    version: int
+    created: str
+    def __init__(self, finding: _Optional[str] = ..., since: _Optional[str] = ..., version: _Optional[int] = ..., created: _Optional[str] = ...) -> None: ...
 
 class Target(_message.Message):
     __slots__ = ("name", "dtype", "builder", "compute_capabilities")

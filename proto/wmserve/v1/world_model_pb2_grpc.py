@@ -48,6 +48,11 @@ class WorldModelServiceStub(object):
                 request_serializer=wmserve_dot_v1_dot_world__model__pb2.GetWorldRequest.SerializeToString,
                 response_deserializer=wmserve_dot_v1_dot_world__model__pb2.World.FromString,
                 _registered_method=True)
+        self.ListVersions = channel.unary_unary(
+                '/wmserve.v1.WorldModelService/ListVersions',
+                request_serializer=wmserve_dot_v1_dot_world__model__pb2.GetWorldRequest.SerializeToString,
+                response_deserializer=wmserve_dot_v1_dot_world__model__pb2.ListVersionsResponse.FromString,
+                _registered_method=True)
         self.Encode = channel.unary_unary(
                 '/wmserve.v1.WorldModelService/Encode',
                 request_serializer=wmserve_dot_v1_dot_world__model__pb2.EncodeRequest.SerializeToString,
@@ -91,6 +96,13 @@ class WorldModelServiceServicer(object):
 
     def GetWorld(self, request, context):
         """Returns the contract of one world.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListVersions(self, request, context):
+        """Lists the versions of one world that are served, and what part each has.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -149,6 +161,11 @@ def add_WorldModelServiceServicer_to_server(servicer, server):
                     servicer.GetWorld,
                     request_deserializer=wmserve_dot_v1_dot_world__model__pb2.GetWorldRequest.FromString,
                     response_serializer=wmserve_dot_v1_dot_world__model__pb2.World.SerializeToString,
+            ),
+            'ListVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListVersions,
+                    request_deserializer=wmserve_dot_v1_dot_world__model__pb2.GetWorldRequest.FromString,
+                    response_serializer=wmserve_dot_v1_dot_world__model__pb2.ListVersionsResponse.SerializeToString,
             ),
             'Encode': grpc.unary_unary_rpc_method_handler(
                     servicer.Encode,
@@ -234,6 +251,33 @@ class WorldModelService(object):
             '/wmserve.v1.WorldModelService/GetWorld',
             wmserve_dot_v1_dot_world__model__pb2.GetWorldRequest.SerializeToString,
             wmserve_dot_v1_dot_world__model__pb2.World.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wmserve.v1.WorldModelService/ListVersions',
+            wmserve_dot_v1_dot_world__model__pb2.GetWorldRequest.SerializeToString,
+            wmserve_dot_v1_dot_world__model__pb2.ListVersionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

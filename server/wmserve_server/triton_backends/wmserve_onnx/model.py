@@ -370,7 +370,7 @@ class TritonPythonModel:
         config = json.loads(args["model_config"])
         parameters = {name: value["string_value"] for name, value in config["parameters"].items()}
         world = json.loads(parameters[CONTRACT_PARAMETER])
-        verb = args["model_name"].removeprefix(world["name"] + "_")
+        verb = args["model_name"].rpartition("_")[2]
         folder = Path(args["model_repository"]) / args["model_version"]
         target = world.get("target", {"name": "cpu", "builder": "", "compute_capabilities": ()})
         check_machine(target)
