@@ -82,8 +82,8 @@ def exported(checkpoint: Path, place: Path, *options: str) -> Path:
 
 
 def fit(name: str, place: Path, data: Path, *options: str) -> int:
-    """By the command."""
-    return main([name, "--repository", str(place), "--trajectories", str(data), "--quiet", *options])
+    """By the command; in the place of the version that was there."""
+    return main([name, "--repository", str(place), "--trajectories", str(data), "--quiet", "--replace", *options])
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -294,7 +294,7 @@ def forge_digest(place: Path, key: str) -> None:
     world = repository.read(place, "linear")
     engines = {**world.digests.engines, key: digests_of(place, "linear")[key]}
     digests = world.digests.model_copy(update={"engines": engines})
-    repository.write_contract(place, world.model_copy(update={"digests": digests}))
+    repository.write_contract(place, world.model_copy(update={"digests": digests}), repository.Placing(replace=True))
 
 
 def test_a_dry_run_writes_nothing(place: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

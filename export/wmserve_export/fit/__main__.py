@@ -14,6 +14,7 @@ from pathlib import Path
 
 from wmserve.trajectories import TrajectoryError, files
 
+from wmserve_export import versions
 from wmserve_export.fit import wanted
 from wmserve_export.fit.fitting import KINDS, FitOptions, MetricReport, Report, fit_world
 from wmserve_export.fit.surgery import FitError
@@ -37,7 +38,12 @@ def main(argv: list[str] | None = None) -> int:
         if chosen.no_readouts and chosen.readouts:
             raise FitError("--readout and --no-readouts exclude each other")
         report = fit_world(
-            options.repository, options.world, files(options.trajectories), chosen, show=not options.quiet
+            options.repository,
+            options.world,
+            files(options.trajectories),
+            chosen,
+            not options.quiet,
+            versions.placing(options),
         )
         if options.report is not None:
             options.report.write_text(json.dumps(report.as_dict(), indent=2) + "\n")
@@ -48,6 +54,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"cannot fit: {error}", file=sys.stderr)
         return UNUSABLE
     print(summary(report, options.repository))
+    print(versions.told(options.repository, options.world), file=sys.stderr)
     return 0
 
 
@@ -114,6 +121,7 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="of the split and of what is learned (default: %(default)s)")
     add("--dry-run", action="store_true", help="fit, measure and try the gates, but write nothing")
     add("--report", type=Path, metavar="FILE", help="write what was found as JSON, too")
+    versions.add_placing(parser)
     add("--quiet", action="store_true", help="show no progress")
     return parser
 

@@ -86,8 +86,15 @@ class Report:
         return {"world": self.world, "metric": metric, "readouts": said, **rest, "gates": dict(self.gates)}
 
 
-def fit_world(place: Path, name: str, files: Sequence[Path], options: FitOptions, show: bool = True) -> Report:
-    """Fit heads to a world of a repository and write it with them.
+def fit_world(
+    place: Path,
+    name: str,
+    files: Sequence[Path],
+    options: FitOptions,
+    show: bool = True,
+    placing: repository.Placing | None = None,
+) -> Report:
+    """Fit heads to the live version of a world of a repository and write a version with them.
 
     Raises:
         FitError: Where the world cannot be fitted.
@@ -122,7 +129,7 @@ def fit_world(place: Path, name: str, files: Sequence[Path], options: FitOptions
         counts = {part: len(getattr(tracks, part)) for part in ("fit", "choose", "held_out")}
         report = Report(name, counts, chosen, fitted, notes, not options.dry_run, proved.report())
         if not options.dry_run:
-            write(staged, place, world, new, changed, made, report)
+            write(staged, place, world, new, changed, made, report, placing)
     return report
 
 
@@ -282,12 +289,13 @@ def write(
     config: FromContract,
     files: Mapping[Engine, Path],
     report: Report,
+    placing: repository.Placing | None,
 ) -> None:
-    """Put the fitted world in its place; FitError where the world has changed meanwhile."""
+    """Put the fitted world in its place; FitError where another version became live meanwhile."""
     everything = export.keyed(CPU, files)
     digests = {key: contract.file_digest(file) for key, file in everything.items()}
     new = new.model_copy(update={"digests": Digests(checkpoint=world.digests.checkpoint, engines=digests)})
-    if repository.read(place, world.name).digests != world.digests:
-        raise FitError(f"world {world.name} was exported again meanwhile; nothing was written")
+    if repository.read(place, world.name).version != world.version:
+        raise FitError(f"world {world.name} has another live version by now; nothing was written")
     said = {**export.as_report(new, everything), FIT: report.as_dict()}
-    repository.write(staged, place, new, config, files, said)
+    repository.write(staged, place, new, config, files, said, placing=placing)
