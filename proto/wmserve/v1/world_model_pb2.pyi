@@ -516,7 +516,7 @@ class ControlResponse(_message.Message):
     def __init__(self, plan: _Optional[_Union[PlanResponse, _Mapping]] = ..., outcome: _Optional[_Union[ObserveResponse, _Mapping]] = ...) -> None: ...
 
 class World(_message.Message):
-    __slots__ = ("contract_version", "name", "family", "description", "observation", "action", "context_length", "latent_shape", "ensemble_size", "horizon_limit", "engine_horizons", "candidate_limit", "plan_budget", "readouts", "goal_metric", "planner", "digests", "plan_precision", "calibration", "search_members", "verbs", "target", "reference_checked", "reference", "served_anyway")
+    __slots__ = ("contract_version", "name", "family", "description", "observation", "action", "context_length", "latent_shape", "ensemble_size", "horizon_limit", "engine_horizons", "candidate_limit", "plan_budget", "readouts", "goal_metric", "planner", "digests", "plan_precision", "calibration", "search_members", "verbs", "target", "reference_checked", "reference", "served_anyway", "version", "created")
     CONTRACT_VERSION_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     FAMILY_FIELD_NUMBER: _ClassVar[int]
@@ -542,6 +542,8 @@ class World(_message.Message):
     REFERENCE_CHECKED_FIELD_NUMBER: _ClassVar[int]
     REFERENCE_FIELD_NUMBER: _ClassVar[int]
     SERVED_ANYWAY_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    CREATED_FIELD_NUMBER: _ClassVar[int]
     contract_version: int
     name: str
     family: str
@@ -567,19 +569,17 @@ class World(_message.Message):
     reference_checked: bool
     reference: str
     served_anyway: ServedAnyway
-    def __init__(self, contract_version: _Optional[int] = ..., name: _Optional[str] = ..., family: _Optional[str] = ..., description: _Optional[str] = ..., observation: _Optional[_Union[ObservationSpec, _Mapping]] = ..., action: _Optional[_Union[ActionSpec, _Mapping]] = ..., context_length: _Optional[int] = ..., latent_shape: _Optional[_Iterable[int]] = ..., ensemble_size: _Optional[int] = ..., horizon_limit: _Optional[int] = ..., engine_horizons: _Optional[_Iterable[int]] = ..., candidate_limit: _Optional[int] = ..., plan_budget: _Optional[int] = ..., readouts: _Optional[_Iterable[_Union[Readout, _Mapping]]] = ..., goal_metric: _Optional[_Union[GoalMetric, _Mapping]] = ..., planner: _Optional[_Union[PlannerDefaults, _Mapping]] = ..., digests: _Optional[_Union[Digests, _Mapping]] = ..., plan_precision: _Optional[str] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ..., search_members: _Optional[int] = ..., verbs: _Optional[_Iterable[str]] = ..., target: _Optional[_Union[Target, _Mapping]] = ..., reference_checked: bool = ..., reference: _Optional[str] = ..., served_anyway: _Optional[_Union[ServedAnyway, _Mapping]] = ...) -> None: ...
-
-class ServedAnyway(_message.Message):
-    __slots__ = ("finding", "since", "version", "created")
-    FINDING_FIELD_NUMBER: _ClassVar[int]
-    SINCE_FIELD_NUMBER: _ClassVar[int]
-    VERSION_FIELD_NUMBER: _ClassVar[int]
-    CREATED_FIELD_NUMBER: _ClassVar[int]
-    finding: str
-    since: str
     version: int
     created: str
-    def __init__(self, finding: _Optional[str] = ..., since: _Optional[str] = ..., version: _Optional[int] = ..., created: _Optional[str] = ...) -> None: ...
+    def __init__(self, contract_version: _Optional[int] = ..., name: _Optional[str] = ..., family: _Optional[str] = ..., description: _Optional[str] = ..., observation: _Optional[_Union[ObservationSpec, _Mapping]] = ..., action: _Optional[_Union[ActionSpec, _Mapping]] = ..., context_length: _Optional[int] = ..., latent_shape: _Optional[_Iterable[int]] = ..., ensemble_size: _Optional[int] = ..., horizon_limit: _Optional[int] = ..., engine_horizons: _Optional[_Iterable[int]] = ..., candidate_limit: _Optional[int] = ..., plan_budget: _Optional[int] = ..., readouts: _Optional[_Iterable[_Union[Readout, _Mapping]]] = ..., goal_metric: _Optional[_Union[GoalMetric, _Mapping]] = ..., planner: _Optional[_Union[PlannerDefaults, _Mapping]] = ..., digests: _Optional[_Union[Digests, _Mapping]] = ..., plan_precision: _Optional[str] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ..., search_members: _Optional[int] = ..., verbs: _Optional[_Iterable[str]] = ..., target: _Optional[_Union[Target, _Mapping]] = ..., reference_checked: bool = ..., reference: _Optional[str] = ..., served_anyway: _Optional[_Union[ServedAnyway, _Mapping]] = ..., version: _Optional[int] = ..., created: _Optional[str] = ...) -> None: ...
+
+class ServedAnyway(_message.Message):
+    __slots__ = ("finding", "since")
+    FINDING_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    finding: str
+    since: str
+    def __init__(self, finding: _Optional[str] = ..., since: _Optional[str] = ...) -> None: ...
 
 class Target(_message.Message):
     __slots__ = ("name", "dtype", "builder", "compute_capabilities")
