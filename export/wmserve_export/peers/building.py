@@ -113,9 +113,11 @@ def module_of(said: Any, usual: Callable[..., Any], shown: Mapping[str, Any]) ->
     takes = inspect.signature(target).parameters
     anything = any(part.kind is part.VAR_KEYWORD for part in takes.values())
     held = {key: instantiated(value) for key, value in said.items() if not str(key).startswith("_")}
-    if not named and not anything:
+    if not named:
         # Of a converted module, `dropout` is a module with numbers of its own, and not the number that made it.
-        held = {key: value for key, value in held.items() if key in takes and not isinstance(value, Mapping)}
+        held = {
+            key: value for key, value in held.items() if (key in takes or anything) and not isinstance(value, Mapping)
+        }
     for key, value in shown.items():
         left_out = key not in takes or takes[key].default is inspect.Parameter.empty or not named
         if key not in held and left_out and (key in takes or (anything and not named)):
