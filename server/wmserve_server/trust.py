@@ -277,7 +277,7 @@ def unusual(asked: Guarded, quantiles: Sequence[float] | None, score: float | No
 def of_steps(
     world: World, asked: Guarded, name: Check, of_plans: Sequence[float], of_logs: ByStep, score: float
 ) -> Checked:
-    """Hold a score of a plan's steps against plans and, unless plans that left the logs mostly came true, against logs.
+    """Hold a score of a plan's steps against plans and, unless most plans that left logs came true, against logs.
 
     Executed plans may themselves have gone where no log had.
     """

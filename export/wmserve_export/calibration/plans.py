@@ -23,7 +23,8 @@ from wmserve_export.runtime import Runner
 from wmserve_export.scoring import total
 
 FEWEST = 300
-RADIUS_LEVEL, BEYOND = 0.9, 0.99
+RADIUS_LEVEL, BEYOND, ASTRAY = 0.9, 0.99, 1 / 3
+"""Level of radii that are held against the tolerance; of logs' scores that are left, and part that then goes astray."""
 REFUSAL_LEVEL, MOST_REFUSED = 0.999, 0.01
 """What each check lets pass of healthy plans by default, and the part that all of them may refuse then."""
 Doubles = NDArray[np.float64]
@@ -197,9 +198,9 @@ def by_steps(scores: Doubles, counted: NDArray[np.bool_]) -> ByStep:
 
 
 def leads_astray(scores: Doubles, logged: Sequence[float], true: NDArray[np.bool_]) -> bool:
-    """Whether of plans whose scores `[M]` are beyond those of logs most did not come true; so, where there are none."""
+    """Whether of plans whose scores `[M]` are beyond those of logs many did not come true; so, where there are none."""
     beyond = scores > logged[QUANTILE_LEVELS.index(BEYOND)]
-    return not beyond.any() or float((~true[beyond]).mean()) >= USUALLY
+    return not beyond.any() or float((~true[beyond]).mean()) >= ASTRAY
 
 
 def margin(scores: Doubles, plans: int) -> float:
