@@ -249,7 +249,7 @@ class Executed(Part):
     None where an operator has named the tolerance: it is then a bound.
     """
     beyond_logs: tuple[Check, ...] = ()
-    """Checks that also hold plans against logged trajectories, since a third or more of those that left them went astray."""
+    """Checks that also hold plans against logs, since a third or more of those that left them went astray."""
     margin: Annotated[FiniteFloat, Field(ge=1)] = 1.0
     """Where plans are few: how far beyond the largest score of those that came true a plan has to score to be refused.
 
