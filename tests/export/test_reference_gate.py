@@ -1,5 +1,6 @@
 """The gate ``reference``: what is exported wrong is refused, by the family's own package and by a user's examples."""
 
+import argparse
 import json
 import zipfile
 from dataclasses import replace
@@ -9,16 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from wmserve_export import families
+from wmserve_export import convert, families
 from wmserve_export.__main__ import main
-from wmserve_export.families import FamilyError
+from wmserve_export.families import FamilyError, published
 from wmserve_export.families.published import Published
 from wmserve_export.gates import GateError
 from wmserve_export.pairs import read_pairs
 from wmserve_export.peers import NoPeerError, building
 from wmserve_export.reference_gate import Origin, reference
 
-from loadtest.families import broken
+from loadtest.families import broken, dino_wm, tdmpc2
 from loadtest.families.cases import LEWM_SETTINGS
 from loadtest.families.parity import written
 from tests.export import linear_world
@@ -215,6 +216,24 @@ def test_a_converted_module_is_held_against_what_it_carried() -> None:
     }
     with pytest.raises(NoPeerError, match=r"no config\.json"):
         building.settings_of(Published({}, {}, {}))
+
+
+@pytest.mark.parametrize("family", ["tdmpc2", "dino-wm"])
+def test_converted_modules_are_held_against_their_package(family: str, tmp_path: Path) -> None:
+    """Whole modules, whose tensors have lost their order; LeWM's are in ``test_published``."""
+    both, felt = {"pixels": 8, "state": 12}, {"proprio": 4, "action": 6}
+    model, facts = (
+        (tdmpc2.reference(tdmpc2.settings(both)), tdmpc2.facts(both))
+        if family == "tdmpc2"
+        else (dino_wm.small(felt), dino_wm.facts(proprioception=True))
+    )
+    torch.save(model, tmp_path / "object.ckpt")
+    arguments = argparse.Namespace(checkpoint=tmp_path / "object.ckpt", out=tmp_path / "out")
+    assert convert.inside(arguments) == 0
+    found = published.read(tmp_path / "out")
+    families.named(families.PUBLISHED[family])(family, found, facts, tmp_path / "adopted")
+    held = reference(families.load(tmp_path / "adopted"), Origin(family, found, facts))
+    assert held.against == ("stable-worldmodel 0.1.1",)
 
 
 def test_origin_of_a_family_that_wmserve_defines_is_its_own_reference() -> None:

@@ -74,14 +74,15 @@ def build(family: str, source: Published, facts: Facts) -> DinoWmPeer:
         raise NoPeerError("checkpoints of dino_wm and jepa-wms are not of stable-worldmodel")
     settings = settings_of(source)
     names = [name.split(".")[1] for name in tensors if name.startswith("extra_encoders.")]
-    order = list(part(settings, "wm").get("encoding") or dict.fromkeys(names))
+    # A file of safetensors has lost the order of modules; a converted module's settings have kept it.
+    order = list(part(settings, "wm").get("encoding") or part(settings, "extra_encoders") or dict.fromkeys(names))
     encoders = {name: embedder(tensors, name) for name in order if name in names}
     predictor, patches = predictor_of(settings, tensors)
     model = PreJEPA(
         encoder=backbone(settings, tensors),
         predictor=predictor,
         extra_encoders=nn.ModuleDict(encoders),
-        history_size=part(settings, "wm").get("history_size") or predictor.num_frames,
+        history_size=part(settings, "wm").get("history_size") or settings.get("history_size") or predictor.num_frames,
     )
     load(model, tensors, UNUSED)
     side = facts.image_size or settings.get("image_size") or model.backbone.config.patch_size * round(patches**0.5)
