@@ -85,7 +85,7 @@ def test_operations_of_the_robots_world_are_those_of_the_paper() -> None:
 def broken(subject: Subject) -> Cost:
     """An engine with one weight a little off."""
     graph = subject.graph(FLOAT32, wavefront=True)
-    graph.family.predictor.project_out.weight[0, 0] += 0.05
+    graph.family.predictor.project.second.weight[0, 0] += 0.05
     return lambda context, goal, candidates: graph(context, candidates, goal)[0][:, :, -1]
 
 
