@@ -19,7 +19,7 @@ from wmserve.world import Target, World
 from wmserve_export import contract, families, repository, triton_models
 from wmserve_export.__main__ import main
 from wmserve_export.engines import Engine, engines
-from wmserve_server.discovery import discover
+from wmserve_server.discovery import Discovery, discover
 from wmserve_server.planner.slices import unpack_progress
 
 from loadtest.serving import running as serving
@@ -106,7 +106,7 @@ async def test_answers_are_those_of_a_plain_repository(exported: Exported, apart
         InferenceServerClient(other.grpc_address) as theirs,
     ):
         assert {name for name, (state, _) in (await states(theirs)).items() if state == "READY"} == MODELS
-        served = (await discover(theirs, {})).served["linear"]
+        served = (await discover(theirs, Discovery({}, ()))).served["linear", 1]
         assert served.world == read_world(plain, "linear")
         assert served.max_batch == {"encode": 8, "rollout": 8, "plan": 64}
         for verb in ("encode", "rollout", "plan"):
@@ -124,11 +124,10 @@ async def test_an_engine_that_is_not_the_contracts_is_refused(apart: Path, tmp_p
     file = tmp_path / "linear_rollout_horizon_2" / "1" / "horizon_2.onnx"
     file.write_bytes(file.read_bytes() + b"\0")
     async with running(tmp_path) as started, InferenceServerClient(started.grpc_address) as client:
-        known: dict[str, str] = {}
+        found = Discovery({}, ())
         async with asyncio.timeout(20):
-            while known.keys() != {"linear_rollout", "linear_rollout_horizon_2"}:
-                found = await discover(client, known)
-                known = dict(found.refusals)
+            while found.refusals.keys() != {"linear_rollout", "linear_rollout_horizon_2"}:
+                found = await discover(client, found)
         assert not found.served
         (problem,) = found.problems
         assert "no ready engine for rollout: engine horizon_2.onnx is not the one in the contract" in problem

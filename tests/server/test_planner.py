@@ -185,7 +185,8 @@ async def test_at_the_deadline_the_best_so_far_is_the_answer_also_while_it_waits
     """A slice that waits for its turn does not hold up a plan whose time is over."""
     asked_problem = problem("cem", iterations=1000)
     deadline = time.perf_counter() + 0.05
-    asked = Asked(make_world(), asked_problem, GoalCost(1.0, 0.0), begin(asked_problem), deadline, guarded=None)
+    goal, state = GoalCost(1.0, 0.0), begin(asked_problem)
+    asked = Asked(make_world(), asked_problem, goal, state, deadline, guarded=None, execute_steps=1)
     async with asyncio.timeout(5):
         searched = await run(Late(), asked, Start(np.zeros((1, 32), np.float32)), np.zeros(32, np.float32))  # type: ignore[arg-type]
     assert (searched.state.stop_reason, searched.state.iterations) == (StopReason.DEADLINE, 1)
