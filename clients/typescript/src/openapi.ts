@@ -335,9 +335,15 @@ export interface components {
         readonly EncodeRequest: {
             /**
              * World
-             * @description Name of the world, as GET /v1/worlds lists it.
+             * @description Name of the world, as GET /v1/worlds lists it; or of one version of it, such as `two_room@2`.
              */
             readonly world: string;
+            /**
+             * Session
+             * @description Whose requests belong together: a session stays with one version of its world.
+             * @default
+             */
+            readonly session?: string;
             readonly observations: components["schemas"]["Observations"];
             /**
              * Return Latents
@@ -357,6 +363,12 @@ export interface components {
          * @description A handle for the latents, and what they read as.
          */
         readonly EncodeResponse: {
+            /**
+             * Version
+             * @description Version of the world that answered.
+             * @default 1
+             */
+            readonly version?: number;
             /**
              * Latents Id
              * @description Handle of the latents. Left out where it could not be kept: the state store cannot be reached, or has no room.
@@ -643,7 +655,7 @@ export interface components {
         readonly ObserveRequest: {
             /**
              * World
-             * @description Name of the world, as GET /v1/worlds lists it.
+             * @description Name of the world, as GET /v1/worlds lists it; or of one version of it, such as `two_room@2`.
              */
             readonly world: string;
             /**
@@ -686,6 +698,12 @@ export interface components {
          * @description How much of a surprise that was, and whether this is still the world it was.
          */
         readonly ObserveResponse: {
+            /**
+             * Version
+             * @description Version of the world that answered.
+             * @default 1
+             */
+            readonly version?: number;
             /**
              * Latents Id
              * @description Handle of the latents. Left out where it could not be kept: the state store cannot be reached, or has no room.
@@ -797,7 +815,7 @@ export interface components {
         readonly PlanRequest: {
             /**
              * World
-             * @description Name of the world, as GET /v1/worlds lists it.
+             * @description Name of the world, as GET /v1/worlds lists it; or of one version of it, such as `two_room@2`.
              */
             readonly world: string;
             readonly context: components["schemas"]["Context"];
@@ -868,6 +886,12 @@ export interface components {
          * @description The best plan found, what the model expects of it, whether to believe that, and how the search went.
          */
         readonly PlanResponse: {
+            /**
+             * Version
+             * @description Version of the world that answered.
+             * @default 1
+             */
+            readonly version?: number;
             /**
              * Status
              * @description A refused plan is not to be executed; `reasons` say why.
@@ -1265,9 +1289,15 @@ export interface components {
         readonly RolloutRequest: {
             /**
              * World
-             * @description Name of the world, as GET /v1/worlds lists it.
+             * @description Name of the world, as GET /v1/worlds lists it; or of one version of it, such as `two_room@2`.
              */
             readonly world: string;
+            /**
+             * Session
+             * @description Whose requests belong together: a session stays with one version of its world.
+             * @default
+             */
+            readonly session?: string;
             readonly context: components["schemas"]["Context"];
             /**
              * Actions
@@ -1320,6 +1350,12 @@ export interface components {
          * @description Predictions per candidate and model step.
          */
         readonly RolloutResponse: {
+            /**
+             * Version
+             * @description Version of the world that answered.
+             * @default 1
+             */
+            readonly version?: number;
             /**
              * Disagreement
              * @description `[S, H]`, >= 0: spread of the members, latent units.
@@ -1489,6 +1525,16 @@ export interface components {
             readonly contract_version?: 1;
             /** Name */
             readonly name: string;
+            /**
+             * Version
+             * @default 1
+             */
+            readonly version?: number;
+            /**
+             * Created
+             * @default
+             */
+            readonly created?: string;
             /** Family */
             readonly family: string;
             /** Description */
@@ -1557,6 +1603,110 @@ export interface components {
             /** @default null */
             readonly served_anyway?: components["schemas"]["ServedAnyway"] | null;
         };
+        /**
+         * WorldInVersions
+         * @description A served world model: its contract and its engines.
+         */
+        readonly WorldInVersions: {
+            /**
+             * Contract Version
+             * @default 1
+             * @constant
+             */
+            readonly contract_version?: 1;
+            /** Name */
+            readonly name: string;
+            /**
+             * Version
+             * @default 1
+             */
+            readonly version?: number;
+            /**
+             * Created
+             * @default
+             */
+            readonly created?: string;
+            /** Family */
+            readonly family: string;
+            /** Description */
+            readonly description: string;
+            /**
+             * Verbs
+             * @default [
+             *       "encode",
+             *       "rollout",
+             *       "plan"
+             *     ]
+             */
+            readonly verbs?: readonly ("encode" | "rollout" | "plan")[];
+            readonly observation: components["schemas"]["ObservationSpec"];
+            readonly action: components["schemas"]["ActionSpec"];
+            /** Context Length */
+            readonly context_length: number;
+            /** Latent Shape */
+            readonly latent_shape: readonly number[];
+            /** Ensemble Size */
+            readonly ensemble_size: number;
+            /** Search Members */
+            readonly search_members: number;
+            /** Horizon Limit */
+            readonly horizon_limit: number;
+            /** Engine Horizons */
+            readonly engine_horizons: readonly number[];
+            /** Candidate Limit */
+            readonly candidate_limit: number;
+            /** Plan Budget */
+            readonly plan_budget: number;
+            /** Readouts */
+            readonly readouts: readonly components["schemas"]["Readout"][];
+            /** @default null */
+            readonly goal_metric?: components["schemas"]["GoalMetric"] | null;
+            /** @default null */
+            readonly planner?: components["schemas"]["PlannerDefaults"] | null;
+            /**
+             * Plan Precision
+             * @default float32
+             * @enum {string}
+             */
+            readonly plan_precision?: "float32" | "mixed";
+            /**
+             * @default {
+             *       "name": "cpu",
+             *       "dtype": "float32",
+             *       "builder": "",
+             *       "compute_capabilities": []
+             *     }
+             */
+            readonly target?: components["schemas"]["Target"];
+            readonly digests: components["schemas"]["Digests"];
+            /**
+             * Reference Checked
+             * @default false
+             */
+            readonly reference_checked?: boolean;
+            /**
+             * Reference
+             * @default
+             */
+            readonly reference?: string;
+            /** @default null */
+            readonly calibration?: components["schemas"]["Calibration"] | null;
+            /** @default null */
+            readonly served_anyway?: components["schemas"]["ServedAnyway"] | null;
+            /** @description Versions of the world that are served. */
+            readonly versions: readonly {
+                readonly version: number;
+                /** @enum {string} */
+                readonly part: "live" | "previous" | "canary" | "shadow" | "";
+                /** @description Of sessions for a canary, of requests for a shadow. */
+                readonly share?: number;
+                /** @description When it was written, UTC. */
+                readonly created?: string;
+                readonly calibrated: boolean;
+                readonly calibration_created?: string;
+                readonly digests: components["schemas"]["Digests"];
+            }[];
+        };
         /** @description What went wrong (RFC 9457). */
         readonly Problem: {
             readonly type: string;
@@ -1568,7 +1718,7 @@ export interface components {
              * @description Stable, for programs.
              * @enum {string}
              */
-            readonly reason?: "invalid_argument" | "not_finite" | "too_large" | "unsupported_media_type" | "verb_not_served" | "world_not_found" | "latents_not_found" | "decision_not_found" | "idempotency_key_reused" | "idempotency_key_in_use" | "overloaded" | "unavailable" | "state_unavailable" | "backend_fault" | "deadline_exceeded" | "internal";
+            readonly reason?: "invalid_argument" | "not_finite" | "too_large" | "unsupported_media_type" | "verb_not_served" | "world_not_found" | "latents_not_found" | "handle_outdated" | "decision_not_found" | "idempotency_key_reused" | "idempotency_key_in_use" | "overloaded" | "unavailable" | "state_unavailable" | "backend_fault" | "deadline_exceeded" | "internal";
             /** @description The field that is wrong, where there is one. */
             readonly field?: string;
         };
@@ -1625,7 +1775,7 @@ export interface operations {
                     readonly "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Idempotency key in use (`idempotency_key_in_use`). */
+            /** @description Handle of another version (`handle_outdated`). Idempotency key in use (`idempotency_key_in_use`). */
             readonly 409: {
                 headers: {
                     readonly [name: string]: unknown;
@@ -1747,7 +1897,7 @@ export interface operations {
                     readonly "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Idempotency key in use (`idempotency_key_in_use`). */
+            /** @description Handle of another version (`handle_outdated`). Idempotency key in use (`idempotency_key_in_use`). */
             readonly 409: {
                 headers: {
                     readonly [name: string]: unknown;
@@ -1872,7 +2022,7 @@ export interface operations {
                     readonly "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Idempotency key in use (`idempotency_key_in_use`). */
+            /** @description Handle of another version (`handle_outdated`). Idempotency key in use (`idempotency_key_in_use`). */
             readonly 409: {
                 headers: {
                     readonly [name: string]: unknown;
@@ -1997,7 +2147,7 @@ export interface operations {
                     readonly "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Idempotency key in use (`idempotency_key_in_use`). */
+            /** @description Handle of another version (`handle_outdated`). Idempotency key in use (`idempotency_key_in_use`). */
             readonly 409: {
                 headers: {
                     readonly [name: string]: unknown;
@@ -2113,7 +2263,7 @@ export interface operations {
                     readonly "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Idempotency key in use (`idempotency_key_in_use`). */
+            /** @description Handle of another version (`handle_outdated`). Idempotency key in use (`idempotency_key_in_use`). */
             readonly 409: {
                 headers: {
                     readonly [name: string]: unknown;
@@ -2208,7 +2358,7 @@ export interface operations {
                     readonly [name: string]: unknown;
                 };
                 content: {
-                    readonly "application/json": components["schemas"]["World"];
+                    readonly "application/json": components["schemas"]["WorldInVersions"];
                 };
             };
             /** @description Invalid argument (`invalid_argument`). Not a finite number (`not_finite`). Verb not served (`verb_not_served`). */
@@ -2229,7 +2379,7 @@ export interface operations {
                     readonly "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Idempotency key in use (`idempotency_key_in_use`). */
+            /** @description Handle of another version (`handle_outdated`). Idempotency key in use (`idempotency_key_in_use`). */
             readonly 409: {
                 headers: {
                     readonly [name: string]: unknown;
