@@ -154,7 +154,7 @@ def test_the_contract_says_what_is_new(linear: Case) -> None:
     assert after.calibration is None
     assert after.digests.engines == digests_of(linear.after, "linear")
     assert after.digests.checkpoint == linear.world.digests.checkpoint
-    same = {"readouts", "goal_metric", "digests", "calibration"}
+    same = {"readouts", "goal_metric", "digests", "calibration", "created"}
     assert after.model_dump(exclude=same) == linear.world.model_dump(exclude=same)
 
 
