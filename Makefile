@@ -10,7 +10,7 @@ DEPLOY_TOOLS := .deploy-tools
 STUBS := proto/wmserve/v1/world_model_pb2.py proto/wmserve/v1/world_model_pb2.pyi proto/wmserve/v1/world_model_pb2_grpc.py
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test train export eval lint proto bench bench-plan bench-serve bench-runtime trust cluster-test families load deploy-check clean
+.PHONY: help serve test test-exporter test-others train export eval lint proto bench bench-plan bench-serve bench-runtime trust cluster-test families load deploy-check clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -20,7 +20,14 @@ serve: $(VENV)/.server $(TRITON)/.installed ## Serve the reference world: HTTP o
 
 test: $(VENV)/.dev $(TRITON)/.installed $(LEROBOT)/.installed ## Run all tests against a real Triton
 	@$(MAKE) --no-print-directory $(DEPLOY_TOOLS)/.installed || echo "tests of the chart are skipped"
-	$(BIN)/python -m pytest
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=line test-exporter test-others
+
+# Most tests keep one core busy: the exporter's and all others run side by side.
+test-exporter:
+	$(BIN)/python -m pytest tests/export
+
+test-others:
+	$(BIN)/python -m pytest --ignore tests/export
 
 train: $(VENV)/.dev ## Make the reference world from nothing (data, training, goal metric)
 	$(BIN)/wmserve train --out build/two_room
