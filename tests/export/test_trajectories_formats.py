@@ -84,6 +84,7 @@ def collected(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.filterwarnings("ignore:The given buffer is not writable:UserWarning")  # its own reader's
 @pytest.mark.parametrize("name", ["data.lance", "data.h5"])
 def test_what_stable_worldmodel_records(collected: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Frames and numbers are those that its own reader has; its action leads on from its row's frame."""
