@@ -42,7 +42,8 @@ def test_plans_are_executed_on_the_way(exported: Exported, tmp_path: Path, capsy
     asked = ["linear", "--repository", str(place), "--trajectories", str(logged), "--quiet"]
     with pytest.raises(SystemExit):
         main([*asked, "--count", str(COUNT)])
-    assert main([*asked, *env, "--count", str(COUNT)]) == 0
+    # Its weights are random: an operator has the last word.
+    assert main([*asked, *env, "--serve-anyway", "--count", str(COUNT)]) == 0
     found = repository.read(place, "linear").calibration
     assert found is not None
     assert found.planned is not None
