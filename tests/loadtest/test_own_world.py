@@ -1,6 +1,8 @@
-"""A world of one's own: what the peer records, and what its own module learns of it."""
+"""A world of one's own: what the peer records, what its own module learns of it, and the story that begins there."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,9 @@ import torch
 from wmserve_export.families.facts import read_facts
 
 from loadtest.own_world import breaking, collect, lewm, train
+from loadtest.own_world.commands import Commands, StoryFault
 from loadtest.own_world.recordings import BLOCK, ROWS, Episodes, read
+from tests.conftest import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +91,28 @@ def test_broken_copies_answer_otherwise(checkpoint: Path, recorded: Path, tmp_pa
     assert len(copies) == len(breaking.BREAKS)
     for copy in copies:
         assert float((answer(copy) - true).abs().max()) > 1e-5, copy.name
+
+
+def test_a_short_story(tmp_path: Path) -> None:
+    """Every command of it ends well, and its last line has what is promised."""
+    words = ["--short", "--out", str(tmp_path), "--environments", "two_room"]
+    done = subprocess.run(
+        [sys.executable, "-m", "loadtest.own_world", *words], cwd=ROOT, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    figures = json.loads(done.stdout.splitlines()[-1])
+    assert figures["environments"] == 1
+    assert figures["served_vs_peer_low"] <= figures["served_vs_peer"] <= figures["served_vs_peer_high"]
+    assert (figures["reference_gate_tried"], figures["reference_gate_missed"]) == (len(breaking.BREAKS), 0)
+    assert figures["coverage_steps_low"] > 0.7
+    assert figures["coverage_plans_low"] > 0.5
+    contract = json.loads(next((tmp_path / "two_room" / "repository").rglob("world.json")).read_text())
+    assert contract["name"] == "two_room_own"
+    assert contract["calibration"]["planned"]["plans"] == 300
+
+
+def test_a_command_that_fails_ends_the_story(tmp_path: Path) -> None:
+    """It says which, with the end of what that said."""
+    with pytest.raises(StoryFault, match=r"wmserve evaluate nothing(?s:.)*status"):
+        Commands(tmp_path).wmserve("evaluate", "nothing")
+    assert "evaluate nothing" in (tmp_path / "01.log").read_text()

@@ -63,6 +63,7 @@ def report(rows: list[Row], options: argparse.Namespace, budget: int, left_out: 
         "refused_reasons": dict(counts.reasons),
         "plan_ms_median": round(statistics.median(counts.plan_ms), 1),
         "plans_at_once": options.at_once,
+        "reached": {row.name: "".join("1" if one else "0" for one in row.reached) for row in rows},
     }
     print(json.dumps(figures))
 

@@ -1,0 +1,109 @@
+"""The two environments of the story, and how much of each is recorded, learned and played."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is done."""
+
+    episodes: int
+    """Recorded for training."""
+    held_out: int
+    """Recorded for all that comes after it, by other seeds."""
+    longest: int
+    """Environment steps of an episode."""
+    steps: int
+    """Of training."""
+    shares: dict[str, float]
+    """Of the held-out episodes: to fit, to calibrate, and for all that is measured afterwards."""
+    plans: int
+    """Executed to calibrate by."""
+    fresh_plans: int
+    """Executed afterwards, to look whether that holds."""
+    played: int
+    """Episodes of each evaluation."""
+    planner: dict[str, int]
+    """The search, in world.json."""
+    export: tuple[str, ...]
+    """Words of `wmserve export`."""
+    readouts: bool = True
+    """Whether latents have to hold what is to be read from them."""
+
+
+FULL = Size(
+    episodes=1500,
+    held_out=1600,
+    longest=100,
+    steps=2000,
+    shares={"fit": 0.4, "calibration": 0.4, "fresh": 0.2},
+    plans=600,
+    fresh_plans=400,
+    played=100,
+    planner={"horizon": 5, "candidate_count": 128, "iterations": 8, "elite_count": 16, "receding_horizon": 2},
+    export=("--horizons", "5"),
+)
+"""Under two hours on two cores."""
+SHORT = Size(
+    episodes=16,
+    held_out=560,
+    longest=20,
+    steps=30,
+    shares={"fit": 0.12, "calibration": 0.74, "fresh": 0.14},
+    plans=300,
+    fresh_plans=30,
+    played=4,
+    planner={"horizon": 1, "candidate_count": 16, "iterations": 1, "elite_count": 4, "receding_horizon": 1},
+    export=("--horizons", "1", "--rank-problems", "1", "--gate-candidates", "16"),
+    readouts=False,
+)
+"""The least that every command takes: calibrations take 300 trajectories and as many plans."""
+
+
+@dataclass(frozen=True)
+class Own:
+    """One environment of stable-worldmodel, and what a user says of it on command lines."""
+
+    name: str
+    environment: str
+    form: Literal["lance", "h5"]
+    """Format that the peer records in."""
+    columns: tuple[str, ...]
+    """Names of the state's numbers, in their order."""
+    readouts: tuple[str, ...]
+    """What `wmserve fit` is to read from latents."""
+    hard: tuple[str, ...]
+    """Words of `wmserve evaluate` for problems that are hard by latent distance."""
+    scale: tuple[float, float] = (1.0, 1.0)
+    """Of the size's recorded episodes, for training and held out: those of PushT are all as long as can be."""
+
+    @property
+    def env(self) -> str:
+        """As `--env` names it."""
+        return f"stable-worldmodel:{self.environment}"
+
+    def of(self, size: Size) -> Size:
+        """How much of this environment."""
+        training, held_out = self.scale
+        return replace(size, episodes=round(size.episodes * training), held_out=round(size.held_out * held_out))
+
+
+TWO_ROOM = Own(
+    name="two_room",
+    environment="swm/TwoRoom-v1",
+    form="lance",
+    columns=("agent_x", "agent_y"),
+    readouts=("agent_x:px:0:224", "agent_y:px:0:224"),
+    hard=("--problems", "loadtest.own_world.problems:cross_rooms", "--budget", "150"),
+)
+PUSHT = Own(
+    name="pusht",
+    environment="swm/PushT-v1",
+    form="h5",
+    columns=("agent_x", "agent_y", "block_x", "block_y", "block_angle", "velocity_x", "velocity_y"),
+    readouts=("agent_x:px:0:512", "agent_y:px:0:512"),
+    hard=("--goal-offset", "50", "--budget", "100"),
+    scale=(1 / 3, 0.55),
+)
+ENVIRONMENTS = (TWO_ROOM, PUSHT)
