@@ -14,6 +14,7 @@ import json
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,6 @@ from loadtest.cluster.shares import Shares
 from loadtest.serving import ROOT, redis_command
 
 SIZE = 3
-STEADY_S = 6.0
-AWAY_S = 3.0
 EVEN_WITHIN_S = 10.0
 KILLED_S = 1.0
 """How long after a kill a call may fail that was in flight then."""
@@ -35,11 +34,23 @@ HANDLES = 10
 KEY = "a plan that is asked for again and again"
 
 
+@dataclass(frozen=True)
+class Pace:
+    """Seconds of each part."""
+
+    steady_s: float = 6.0
+    away_s: float = 3.0
+
+
+SHORT = Pace(steady_s=1.5, away_s=0.5)
+
+
 class Run:
     """One test of one cluster."""
 
-    def __init__(self, cluster: Cluster, client: AsyncClient) -> None:
+    def __init__(self, cluster: Cluster, client: AsyncClient, pace: Pace) -> None:
         self._cluster = cluster
+        self._pace = pace
         self._client = client
         self.shares = Shares()
         self.tally = load.Tally()
@@ -75,7 +86,7 @@ class Run:
             encoded = await self._client.encode(load.WORLD, load.frame(100 + number))
             self._kept.append((encoded, await self._rolled(self._client, encoded)))
         self._plan = await self._planned(self._client)
-        await asyncio.sleep(STEADY_S)
+        await asyncio.sleep(self._pace.steady_s)
         await self._check_all("steady")
 
     async def _triton_killed(self) -> None:
@@ -97,7 +108,7 @@ class Run:
         gateway = self._cluster.gateways[1]
         status = await gateway.drain()
         self._check("a drained gateway ends well", None if status == 0 else f"exit status {status}")
-        await asyncio.sleep(AWAY_S)
+        await asyncio.sleep(self._pace.away_s)
         await self._check_kept("with a gateway away")
         gateway.begin()
         await gateway.ready()
@@ -108,7 +119,7 @@ class Run:
         gateway = self._cluster.gateways[2]
         self._mark("gateway 2 killed", killed=True)
         await gateway.kill()
-        await asyncio.sleep(AWAY_S)
+        await asyncio.sleep(self._pace.away_s)
         gateway.begin()
         await gateway.ready()
         self._mark("back")
@@ -196,12 +207,12 @@ class Run:
         }
 
 
-async def run(size: int, keep: bool) -> dict[str, Any]:
+async def run(size: int, keep: bool, pace: Pace) -> dict[str, Any]:
     """Start everything, test it, take it down."""
     with tempfile.TemporaryDirectory(prefix="wmserve_cluster_") as folder:
         print(f"starting {size} Tritons, {size} gateways and a Redis", flush=True)
         async with Cluster(Path(folder), size) as cluster, AsyncClient(cluster.address) as client:
-            test = Run(cluster, client)
+            test = Run(cluster, client, pace)
             try:
                 await test.all()
             except Exception as error:
@@ -220,12 +231,13 @@ def main() -> int:
     """0 when all holds."""
     parser = argparse.ArgumentParser(description="Test a cluster of plain processes on loopback.")
     parser.add_argument("--keep", action="store_true", help="write loadtest/results/cluster.json and docs/cluster.png")
+    parser.add_argument("--short", action="store_true", help="little time between events: a smoke test")
     options = parser.parse_args()
     if redis_command() is None:
         missing = "neither redis-server nor valkey-server is installed"
         print(json.dumps({"ok": False, "checked": 0, "failed": [missing]}))
         return 1
-    result = asyncio.run(run(SIZE, options.keep))
+    result = asyncio.run(run(SIZE, options.keep, SHORT if options.short else Pace()))
     print(json.dumps(result))
     return 0 if result["ok"] else 1
 

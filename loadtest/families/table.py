@@ -10,7 +10,7 @@ import importlib.util
 import io
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ SERVED = ROOT / "loadtest" / "results" / "robot_clip.json"
 """What ``loadtest.families.robot_clip`` found."""
 RTX = ("--target", "tensorrt-rtx", "--compute-capability", "8.9", "--candidate-limit", "64")
 VERBS = ("encode", "rollout", "plan")
+FAMILIES = tuple(dict.fromkeys(case.family for case in CASES))
 HEAD = """# Families
 
 Made by `make families` on {date}. Weights are random and sizes small, but for the last table; every checkpoint is
@@ -79,11 +80,11 @@ def measured(case: Case, folder: Path, with_rtx: bool) -> Row:
     return row
 
 
-def rows(with_rtx: bool) -> Iterator[Row]:
-    """All cases; targets are tried on a family's first format, since engines know nothing of formats."""
+def rows(with_rtx: bool, families: Collection[str]) -> Iterator[Row]:
+    """All cases of these families; targets are tried on a family's first format: engines know nothing of formats."""
     tried: set[str] = set()
     there = with_rtx and importlib.util.find_spec("tensorrt_rtx_bindings") is not None
-    for case in tqdm(CASES, "families"):
+    for case in tqdm([case for case in CASES if case.family in families], "families"):
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
             row = measured(case, Path(folder), with_rtx=there and case.family not in tried)
         if not there:
@@ -205,9 +206,13 @@ def summary(found: list[Row]) -> dict[str, float | str]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--without-rtx", action="store_true", help="build no TensorRT-RTX engines, which takes minutes")
+    parser.add_argument("--only", nargs="+", choices=FAMILIES, help="these families alone; writes nothing")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    everything = list(rows(with_rtx=not options.without_rtx))
-    DOCS.write_text(page(everything))
-    print(f"wrote {DOCS.relative_to(ROOT)}")
-    print(json.dumps(summary(everything)))
+    found = list(rows(with_rtx=not options.without_rtx, families=options.only or FAMILIES))
+    if options.only:
+        print("\n".join(parity_table(found)))
+    else:
+        DOCS.write_text(page(found))
+        print(f"wrote {DOCS.relative_to(ROOT)}")
+    print(json.dumps(summary(found)))

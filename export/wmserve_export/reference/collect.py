@@ -136,9 +136,9 @@ def collect(seed: int, doors: Ints) -> Trajectories:
     return Trajectories(draw(kept, doors), torch.from_numpy(blocks), torch.from_numpy(kept), torch.from_numpy(doors))
 
 
-def training_data(per_layout: int, per_default_layout: int) -> Trajectories:
-    """The training set: ``per_layout`` trajectories of every training door, more of the default one."""
-    doors = np.repeat(np.array(TRAINING_DOORS), per_layout)
+def training_data(per_layout: int, per_default_layout: int, layouts: tuple[int, ...] | None = None) -> Trajectories:
+    """The training set: ``per_layout`` trajectories of every training door, or these, more of the default one."""
+    doors = np.repeat(np.array(TRAINING_DOORS if layouts is None else layouts), per_layout)
     extra = np.full(per_default_layout - per_layout, DEFAULT_DOOR)
     return collect(TRAINING_SEED, np.sort(np.concatenate([doors, extra])))
 

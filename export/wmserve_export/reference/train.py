@@ -42,6 +42,15 @@ class Recipe:
     metric: goal_metric.Recipe = field(default_factory=goal_metric.Recipe)
 
 
+SHORT = Recipe(
+    per_layout=2,
+    held_out=3,
+    world=fit.Recipe(steps=2, layouts=2, trajectories=2, member_steps=2, member_batch=8, readout_steps=2),
+    metric=goal_metric.Recipe(states_per_layout=8, steps=2, batch=64),
+)
+"""Every phase, each for a moment: the world is of no use."""
+
+
 def configuration(actions: Tensor) -> ConvJepaConfig:
     """The world's configuration, with the statistics of the training actions `[..., 2]`."""
     flat = actions.flatten(0, -2)
@@ -174,10 +183,12 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="wmserve train", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint")
     parser.add_argument("--episodes", type=int, default=200, help="episodes of each protocol in the card's table")
+    parser.add_argument("--short", action="store_true", help="a smoke test: every phase for a moment, a useless world")
     arguments = parser.parse_args(argv)
     torch.set_num_threads(1)  # sums of several threads differ from run to run; one makes the same world again
-    recipe, started = Recipe(), perf_counter()
-    data = collect.training_data(recipe.per_layout, 6 * recipe.per_layout)
+    recipe, started = SHORT if arguments.short else Recipe(), perf_counter()
+    doors = collect.TRAINING_DOORS[:4] if arguments.short else None
+    data = collect.training_data(recipe.per_layout, 6 * recipe.per_layout, doors)
     world, figures = make(recipe, data, collect.held_out_data(recipe.held_out))
     figures["training_minutes"] = round((perf_counter() - started) / 60, 1)
     figures["threads"] = torch.get_num_threads()
