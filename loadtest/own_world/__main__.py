@@ -1,8 +1,9 @@
 """A world of one's own, the whole way, on two environments: recorded, trained, exported, calibrated, played.
 
-    python -m loadtest.own_world [--short] [--out build/own] [--environments two_room pusht]
+    python -m loadtest.own_world [--short] [--out build/own] [--environments two_room reacher]
 
-Every step is a command, in a process of its own; docs/your-own-world.md tells the story. `--short` does a little of
+Every step is a command, in a process of its own; docs/your-own-world.md tells the story. What was recorded and trained
+in `--out` before is taken up again; all that comes after it is done anew. `--short` does a little of
 each, to see that all of it runs: its figures mean nothing. The last line is JSON, success in percent:
 
     reference_gate_missed         exports of the weights under wrong settings that passed; of `reference_gate_tried`
@@ -25,7 +26,6 @@ Exit status: 0 when all was run, 1 when a command did not end as it should.
 
 import argparse
 import json
-import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="a little of each step")
-    parser.add_argument("--out", type=Path, default=Path("build/own"), help="folder, made anew (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("build/own"), help="folder to work in (default: %(default)s)")
     names = [own.name for own in ENVIRONMENTS]
     parser.add_argument("--environments", nargs="+", choices=names, default=names)
     options = parser.parse_args(argv)
@@ -58,7 +58,6 @@ def main(argv: list[str] | None = None) -> int:
     stories = [Story(own, own.of(size), folders[own.name], Commands(folders[own.name] / "logs")) for own in chosen]
     try:
         for story in stories:
-            shutil.rmtree(story.folder, ignore_errors=True)
             print(f"\n== {story.own.environment}", flush=True)
             told[story.own.name] = tell(story)
         others = {} if options.short else collapse(stories) | updates(stories[0].commands)

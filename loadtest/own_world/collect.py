@@ -46,16 +46,16 @@ def two_room_policies(seed: int) -> tuple[tuple[float, Any], ...]:
     )
 
 
-def pusht_policies(seed: int) -> tuple[tuple[float, Any], ...]:
-    """The environment's own collection policy: random moves that stay near the block."""
-    from stable_worldmodel.envs.pusht import WeakPolicy
+def reacher_policies(seed: int) -> tuple[tuple[float, Any], ...]:
+    """Torques drawn anew every few steps, of up to half and of up to full torque."""
+    from loadtest.own_world.reacher import Swinging
 
-    return ((0.7, WeakPolicy(dist_constraint=100, seed=seed)), (0.3, WeakPolicy(dist_constraint=50, seed=seed + 1)))
+    return ((0.5, Swinging(most=0.5, seed=seed)), (0.5, Swinging(most=1.0, seed=seed + 1)))
 
 
 SOURCES = {
     "two_room": Source("swm/TwoRoom-v1", two_room_policies),
-    "pusht": Source("swm/PushT-v1", pusht_policies),
+    "reacher": Source("loadtest.own_world.reacher:own/Reacher-v0", reacher_policies),
 }
 
 

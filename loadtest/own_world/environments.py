@@ -63,25 +63,23 @@ SHORT = Size(
 
 @dataclass(frozen=True)
 class Own:
-    """One environment of stable-worldmodel, and what a user says of it on command lines."""
+    """One environment, and what a user says of it on command lines."""
 
     name: str
     environment: str
+    """As `--env` names it."""
     form: Literal["lance", "h5"]
     """Format that the peer records in."""
-    columns: tuple[str, ...]
-    """Names of the state's numbers, in their order."""
+    columns: dict[str, str]
+    """Names of what is to be read from latents, and where recordings have them."""
     readouts: tuple[str, ...]
     """What `wmserve fit` is to read from latents."""
     hard: tuple[str, ...]
     """Words of `wmserve evaluate` for problems that are hard by latent distance."""
     scale: tuple[float, float] = (1.0, 1.0)
-    """Of the size's recorded episodes, for training and held out: those of PushT are all as long as can be."""
-
-    @property
-    def env(self) -> str:
-        """As `--env` names it."""
-        return f"stable-worldmodel:{self.environment}"
+    """Of the size's recorded episodes, for training and held out: those of Reacher are all as long as can be."""
+    training: tuple[str, ...] = ()
+    """Words of the training command."""
 
     def of(self, size: Size) -> Size:
         """How much of this environment."""
@@ -91,19 +89,20 @@ class Own:
 
 TWO_ROOM = Own(
     name="two_room",
-    environment="swm/TwoRoom-v1",
+    environment="stable-worldmodel:swm/TwoRoom-v1",
     form="lance",
-    columns=("agent_x", "agent_y"),
+    columns={"agent_x": "state[0]", "agent_y": "state[1]"},
     readouts=("agent_x:px:0:224", "agent_y:px:0:224"),
     hard=("--problems", "loadtest.own_world.problems:cross_rooms", "--budget", "150"),
 )
-PUSHT = Own(
-    name="pusht",
-    environment="swm/PushT-v1",
+REACHER = Own(
+    name="reacher",
+    environment="gymnasium:loadtest.own_world.reacher:own/Reacher-v0",
     form="h5",
-    columns=("agent_x", "agent_y", "block_x", "block_y", "block_angle", "velocity_x", "velocity_y"),
-    readouts=("agent_x:px:0:512", "agent_y:px:0:512"),
-    hard=("--goal-offset", "50", "--budget", "100"),
-    scale=(1 / 3, 0.55),
+    columns={"finger_x": "finger_pos[0]", "finger_y": "finger_pos[1]"},
+    readouts=("finger_x:m:-0.3:0.3", "finger_y:m:-0.3:0.3"),
+    hard=("--goal-offset", "40", "--budget", "80"),
+    scale=(0.4, 0.5),
+    training=("--patch", "8"),
 )
-ENVIRONMENTS = (TWO_ROOM, PUSHT)
+ENVIRONMENTS = (TWO_ROOM, REACHER)

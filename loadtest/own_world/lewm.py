@@ -13,12 +13,15 @@ IMAGENET = (torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.2
 """Mean and deviation of pixels."""
 WINDOW = 3
 """Frames that the predictor sees."""
-PATCH, WIDTH, DEPTH, HEADS = 16, 96, 3, 4
+WIDTH, DEPTH, HEADS = 96, 3, 4
 MODULES = "stable_worldmodel.wm.lewm.module"
 
 
-def settings(action_numbers: int) -> dict[str, Any]:
-    """What the peer's `config.json` holds: a size by name, and keywords beside it that override it."""
+def settings(action_numbers: int, patch: int) -> dict[str, Any]:
+    """What the peer's `config.json` holds: a size by name, and keywords beside it that override it.
+
+    Frames are cut into patches of `patch` x `patch` pixels.
+    """
     projector = {
         "_target_": f"{MODULES}.MLP",
         "input_dim": WIDTH,
@@ -31,7 +34,7 @@ def settings(action_numbers: int) -> dict[str, Any]:
         "encoder": {
             "_target_": "stable_pretraining.backbone.utils.vit_hf",
             "size": "tiny",
-            "patch_size": PATCH,
+            "patch_size": patch,
             "image_size": IMAGE,
             "pretrained": False,
             "use_mask_token": False,

@@ -4,6 +4,7 @@ record -> train -> world.json -> export -> trajectories -> play -> execute and c
 """
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ AFRESH = (
     "healthy_refused_high",
     "plans_refused",
 )
+MADE = ("repository", "tried", "broken", "trajectories", "plans", "fresh_plans", "logs")
+"""What a story makes anew, in its folder."""
 REFUSED = (1, 2)
 """Exit statuses of `wmserve export` that mean no."""
 
@@ -71,15 +74,28 @@ class Story:
 
 
 def record_and_train(story: Story) -> None:
-    """What a user has before wmserve comes in: recordings, and a checkpoint of their own."""
+    """What a user has before wmserve comes in: recordings, and a checkpoint of their own; each is made once."""
     own, size, run = story.own, story.size, story.commands
     for part, episodes, seed in (("data", size.episodes, TRAINING_SEED), ("held_out", size.held_out, HELD_OUT_SEED)):
-        words = ("--out", story.recording(part), "--episodes", episodes, "--seed", seed, "--longest", size.longest)
-        run.python("loadtest.own_world.collect", own.name, *words)
-    words = ("--name", story.name, "--out", story.checkpoint, "--steps", size.steps)
-    run.python("loadtest.own_world.train", story.recording("data"), *words)
+        if not story.recording(part).exists():
+            unfinished = story.recording(f"unfinished_{part}")
+            remove(unfinished)
+            words = ("--out", unfinished, "--episodes", episodes, "--seed", seed, "--longest", size.longest)
+            run.python("loadtest.own_world.collect", own.name, *words)
+            unfinished.rename(story.recording(part))
+    words = ("--name", story.name, "--out", story.checkpoint, "--steps", size.steps, *own.training)
+    if not (story.checkpoint / "world.json").exists():
+        run.python("loadtest.own_world.train", story.recording("data"), *words)
     file = story.checkpoint / "world.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"planner": size.planner}, indent=1) + "\n")
+
+
+def remove(place: Path) -> None:
+    """Remove a file or a folder that may be there."""
+    if place.is_dir():
+        shutil.rmtree(place)
+    else:
+        place.unlink(missing_ok=True)
 
 
 def export(story: Story) -> int:
@@ -105,7 +121,7 @@ def exported(story: Story, checkpoint: Path, out: str, pairs: Path, statuses: tu
 def write_trajectories(story: Story) -> None:
     """The held-out recording, in shares."""
     shares = ",".join(f"{name}={share}" for name, share in story.size.shares.items())
-    named = [word for at, name in enumerate(story.own.columns) for word in ("--readout", f"{name}=state[{at}]")]
+    named = [word for name, place in story.own.columns.items() for word in ("--readout", f"{name}={place}")]
     for part in story.size.shares:
         story.commands.wmserve(
             "trajectories",
@@ -129,7 +145,7 @@ def calibrate(story: Story) -> None:
         story.name,
         *story.starts("calibration"),
         *story.place,
-        *("--env", story.own.env, "--planned", story.folder / "plans"),
+        *("--env", story.own.environment, "--planned", story.folder / "plans"),
         *("--count", story.size.plans, "--seed", PLANS_SEED),
     )
 
@@ -140,7 +156,7 @@ def afresh(story: Story) -> Mapping[str, Any]:
     story.commands.wmserve(
         "execute",
         story.name,
-        *("--env", story.own.env, *words, "--out", plans),
+        *("--env", story.own.environment, *words, "--out", plans),
         *("--count", story.size.fresh_plans, "--seed", FRESH_SEED),
     )
     return story.commands.python("loadtest.trusting.fresh", story.name, *words, "--planned", plans).figures()
@@ -155,7 +171,7 @@ def evaluate(story: Story, hard: bool, *policies: str) -> Mapping[str, Any]:
     return story.commands.wmserve(
         "evaluate",
         story.name,
-        *("--env", story.own.env, *story.place, *(() if drawn else story.starts("fresh"))),
+        *("--env", story.own.environment, *story.place, *(() if drawn else story.starts("fresh"))),
         *(story.own.hard if hard else ahead),
         *("--frame-size", IMAGE, IMAGE, "--episodes", story.size.played, "--seed", EVALUATION_SEED),
         *("--policies", *policies, "--peer-checkpoint", story.checkpoint),
@@ -165,6 +181,8 @@ def evaluate(story: Story, hard: bool, *policies: str) -> Mapping[str, Any]:
 def tell(story: Story) -> dict[str, Any]:
     """All of it; the figures of this environment."""
     record_and_train(story)
+    for name in MADE:
+        remove(story.folder / name)
     missed = export(story)
     write_trajectories(story)
     easy = evaluate(story, False, "wmserve", "peer", "random")

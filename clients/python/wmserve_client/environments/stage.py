@@ -103,7 +103,7 @@ class Stage:
         if isinstance(answer, tuple):
             _, _, terminated, truncated, info = answer
             ended = bool(terminated) or bool(truncated)
-            said = next((info[key] for key in SUCCESS_KEYS if key in info), terminated)
+            said = next((info[key] for key in SUCCESS_KEYS if known(info.get(key))), terminated)
             reached = bool(np.all(said))
         if self._hooks.success is not None:
             judge = self._hooks.success
@@ -167,6 +167,11 @@ class Stage:
 
     def _fault(self, what: str) -> EnvironmentFault:
         return EnvironmentFault(f"environment {self.name}: {what}")
+
+
+def known(said: Any) -> bool:
+    """Whether an environment says something: dm_control's, as stable-worldmodel has them, say NaN for nothing."""
+    return said is not None and not np.any(np.isnan(np.asarray(said, np.float64)))
 
 
 def resized(frame: Frame, shape: tuple[int, int]) -> Frame:
