@@ -3,13 +3,13 @@
     wmserve execute WORLD --env gymnasium:loadtest.own_world.reacher:own/Reacher-v0 …
 
 An arm of two joints is to be where it was in a goal's frame; success is that of the peer's task `qpos_match`: each joint
-within 0.05 radians. Without shadows and smoothed edges a frame takes a third of the time where no GPU draws it. Beside that, the
-environment is put into recorded states, and says its state and fingertip under names that recordings keep.
+within 0.05 radians. Without shadows and smoothed edges a frame takes a third of the time where no GPU draws it. Beside
+that, the environment is put into recorded states, and says its state under a name that recordings keep.
 """
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 
@@ -29,7 +29,7 @@ ID = "own/Reacher-v0"
 class Reacher(ReacherDMControlWrapper):  # type: ignore[misc]
     """The arm; its state `[4]` is the joints' angles in radians and their speeds in radians a second."""
 
-    metadata = {"render_modes": ["rgb_array"]}
+    metadata: ClassVar = {"render_modes": ["rgb_array"]}
 
     def __init__(self, render_mode: str | None = None) -> None:
         super().__init__(task="qpos_match", render_mode=render_mode)
