@@ -35,7 +35,7 @@ from pydantic import ValidationError
 from wmserve.world import Dtype, Precision, TargetName
 
 from wmserve_export import versions
-from wmserve_export.contract import ExportOptions
+from wmserve_export.contract import EXACT, ROUNDED, ExportOptions
 from wmserve_export.export import export_world
 from wmserve_export.families import PUBLISHED, FamilyError, named, published
 from wmserve_export.families.facts import read_facts
@@ -184,8 +184,8 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--rank-problems",
         type=at_least(1),
-        default=defaults.rank_problems,
-        help="random planning problems of the rank gate; large models take seconds for each (%(default)s)",
+        help="random planning problems of the rank gate; large models take seconds for each "
+        f"({EXACT} in float32, else {ROUNDED})",
     )
     add(
         "--gate-candidates",

@@ -20,6 +20,10 @@ DEFAULT_HORIZONS = (1, 2)
 UNCHECKED = Reference((), "nobody has held it against its family's own code")
 
 
+EXACT, ROUNDED = 30, 200
+"""Planning problems of the rank gate, by what engines do to numbers."""
+
+
 @dataclass(frozen=True)
 class ExportOptions:
     """What the exporter chooses; a checkpoint knows nothing of it."""
@@ -34,8 +38,9 @@ class ExportOptions:
     """Largest height and width of a frame, pixels."""
     precision: Precision = "float32"
     """Of the verb ``plan``; ``mixed`` scores all candidates in 8-bit integers and the best again in float32."""
-    rank_problems: int = 200
-    """Random planning problems that the rank gate tries, at least 1."""
+    rank_problems: int | None = None
+    """Random planning problems that the rank gate tries, at least 1; None takes `ROUNDED` where numbers are rounded,
+    `EXACT` where engines compute in float32 as the reference does."""
     gate_candidates: int = 300
     """Candidates of the largest population that the gates try, at least `FEWEST_CANDIDATES`; fewer for huge models."""
     target: TargetName = "cpu"
@@ -48,6 +53,12 @@ class ExportOptions:
     """Most calls that an engine takes at once, for encode and rollout: memory is reserved for so many."""
     timing_cache: Path | None = None
     """Folder for the times of kernels; None takes ``~/.cache/wmserve``."""
+
+    @property
+    def problems(self) -> int:
+        """Planning problems of the rank gate."""
+        rounded = self.precision != "float32" or self.dtype != "float32"
+        return self.rank_problems or (ROUNDED if rounded else EXACT)
 
 
 def engine_horizons(config: FamilyConfig, options: ExportOptions) -> tuple[int, ...]:

@@ -89,7 +89,7 @@ def try_gates(
         parity.check()
         rank: Mapping[Precision, gates.Rank] = {}
         if "plan" in families.verbs(family):
-            problems = tqdm(range(options.rank_problems), "rank gate", disable=not show)
+            problems = tqdm(range(options.problems), "rank gate", disable=not show)
             rank = gates.rank(family, files, examples, problems, options.dtype, options.gate_candidates)
         for agreement in rank.values():
             agreement.check()
