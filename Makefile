@@ -10,7 +10,7 @@ DEPLOY_TOOLS := .deploy-tools
 STUBS := proto/wmserve/v1/world_model_pb2.py proto/wmserve/v1/world_model_pb2.pyi proto/wmserve/v1/world_model_pb2_grpc.py
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-exporter test-others train export eval lint proto bench bench-plan bench-serve bench-runtime trust cluster-test families load deploy-check clean
+.PHONY: help serve test test-exporter test-others train export eval lint proto bench bench-plan bench-serve bench-runtime trust cluster-test families load deploy-check own-world clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -76,6 +76,9 @@ families: $(VENV)/.dev ## Export every model family in every format, beside its 
 
 load: $(VENV)/.dev $(TRITON)/.installed ## Load a server with locust up to its knee; a page of plots in build/load/
 	$(BIN)/python -W ignore -m loadtest.load
+
+own-world: $(VENV)/.dev $(TRITON)/.installed ## Take checkpoints of other code the whole way, on two environments (two hours)
+	@$(BIN)/python -W ignore -m loadtest.own_world
 
 deploy-check: $(VENV)/.dev $(DEPLOY_TOOLS)/.installed ## Prove what can be proved of the Helm chart without a cluster
 	@$(BIN)/python -m deploy.checks

@@ -2,9 +2,9 @@
 
     wmserve execute WORLD --env gymnasium:loadtest.own_world.reacher:own/Reacher-v0 …
 
-An arm of two joints is to be where it was in a goal's frame; success is that of the peer's task `qpos_match`: each joint
-within 0.05 radians. Without shadows and smoothed edges a frame takes a third of the time where no GPU draws it. Beside
-that, the environment is put into recorded states, and says its state under a name that recordings keep.
+An arm of two joints is to be where it was in a goal's frame; success is that of the peer's task `qpos_match`: each
+joint within 0.05 radians. Without shadows and smoothed edges a frame takes a third of the time where no GPU draws it.
+Beside that, the environment is put into recorded states, and says its state under a name that recordings keep.
 """
 
 import os
@@ -37,8 +37,9 @@ class Reacher(ReacherDMControlWrapper):  # type: ignore[misc]
         self._goal: NDArray[np.float64] | None = None
 
     def compile_model(self, seed: int | None = None, environment_kwargs: dict[str, Any] | None = None) -> None:
-        """Build the physics, drawn plainly."""
+        """Build the physics, drawn plainly; the files that they were read from are not needed again."""
         super().compile_model(seed, environment_kwargs)
+        self._mjcf_tempdir.cleanup()
         self.env.physics.model.vis.quality.offsamples = 0
         self.env.physics.model.vis.quality.shadowsize = 0
 

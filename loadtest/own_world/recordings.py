@@ -56,7 +56,7 @@ def read(paths: Sequence[Path]) -> Episodes:
     actions: list[Tensor] = []
     lengths: list[int] = []
     for path in paths:
-        dataset = load_dataset(str(path), keys_to_load=["pixels", "action"])
+        dataset = load_dataset(str(path.absolute()), keys_to_load=["pixels", "action"])
         frames.append(decoded(dataset.get_col_data("pixels"), path.name))
         actions.append(torch.from_numpy(np.asarray(dataset.get_col_data("action"), np.float32)))
         lengths += [int(length) for length in dataset.lengths]

@@ -3,15 +3,21 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
+from wmserve_client.environments import EnvironmentFault
+from wmserve_client.environments.opening import Opening
+from wmserve_client.environments.stage import Outcome, Stage
 from wmserve_export.families.facts import read_facts
 
 from loadtest.own_world import breaking, collect, lewm, train
 from loadtest.own_world.commands import Commands, StoryFault
+from loadtest.own_world.environments import REACHER
 from loadtest.own_world.recordings import BLOCK, ROWS, Episodes, read
 from tests.conftest import ROOT
 
@@ -91,6 +97,50 @@ def test_broken_copies_answer_otherwise(checkpoint: Path, recorded: Path, tmp_pa
     assert len(copies) == len(breaking.BREAKS)
     for copy in copies:
         assert float((answer(copy) - true).abs().max()) > 1e-5, copy.name
+
+
+@pytest.fixture(scope="module")
+def reacher() -> Iterator[Stage]:
+    """Reacher, as `--env` opens it."""
+    stage = Opening(REACHER.environment).stage()
+    try:
+        stage.begin(0)
+        stage.render()
+    except EnvironmentFault as fault:
+        pytest.skip(f"MuJoCo cannot draw here: {fault}")
+    yield stage
+    stage.close()
+
+
+def test_reacher_begins_in_recorded_states_and_tells_success(reacher: Stage) -> None:
+    """The same state looks the same and moves the same; the goal's angles are success, whatever the speeds."""
+    state, goal = np.array([0.3, 1.0, 0.5, -0.5]), np.array([0.3, 1.04, 0.0, 0.0])
+    still, push = np.zeros(2, np.float32), np.array([1.0, -1.0], np.float32)
+    reacher.begin(1, state, goal)
+    first = reacher.render()
+    assert reacher.step(still) == Outcome(reached=True, ended=False)
+    outcomes = [reacher.step(push) for _ in range(20)]
+    assert not outcomes[-1].reached
+    moved = reacher.render()
+    assert np.abs(moved.astype(int) - first).max() > 50
+    reacher.begin(2, state, goal)
+    assert np.array_equal(reacher.render(), first)
+    for action in (still, *[push] * 20):
+        reacher.step(action)
+    assert np.array_equal(reacher.render(), moved)
+
+
+def test_reacher_is_recorded_with_what_it_takes_to_begin_there(reacher: Stage, tmp_path: Path) -> None:
+    """The peer's recording has states, and actions that lead on from them."""
+    file = tmp_path / "data.h5"
+    collect.main(["reacher", "--out", str(file), "--episodes", "2", "--longest", "12"])
+    with h5py.File(file) as recorded:
+        states, actions, frames = (recorded[name][:] for name in ("state", "action", "pixels"))
+    reacher.begin(0, states[2], states[2])
+    for action in actions[2:6]:
+        reacher.step(action.astype(np.float32))
+    assert np.abs(reacher.info["state"] - states[6]).max() < 1e-3
+    assert frames.shape[1:] == (collect.IMAGE, collect.IMAGE, 3)
 
 
 def test_a_short_story(tmp_path: Path) -> None:
