@@ -8,6 +8,7 @@ Nothing here decides: it is what a patient caller of `observe` and `plan` would 
 import secrets
 
 import numpy as np
+from wmserve import seeds
 
 from wmserve_server import messages as m
 from wmserve_server.errors import HandleOutdated, InvalidArgument, LatentsNotFound, StateUnavailable
@@ -23,6 +24,8 @@ class Control:
         self._session = f"control_{secrets.token_urlsafe(16)}"
         self._asked: m.PlanRequest | None = None
         self._last: m.PlanResponse | None = None
+        self._calls = 0
+        """Plans that were asked for since the caller last said what to plan."""
         self._goal_id: str | None = None
         """Handle of the goal's latents, so that it is encoded once."""
 
@@ -41,7 +44,7 @@ class Control:
         if outcome is not None and outcome.latents_id and self._core.world(asked.world).context_length == 1:
             seen = m.Context(latents_id=outcome.latents_id)
         if turn.plan is not None:
-            self._goal_id = None
+            self._goal_id, self._calls = None, 0
         plan = await self._plan(asked, seen, executed, fresh=turn.plan is not None)
         self._asked, self._last, self._goal_id = asked, plan, plan.goal_latents_id
         return m.ControlResponse(plan=plan, outcome=outcome)
@@ -90,7 +93,8 @@ class Control:
         changed: dict[str, object] = {"context": seen}
         if not fresh and self._last is not None:
             usable = None if self._last.status == "refused" else self._last.actions
-            changed |= continued(asked, usable, executed)
+            changed |= continued(asked, usable, executed, self._calls)
+        self._calls += 1
         request = asked.model_copy(update=changed)
         if self._goal_id is None:
             return await self._core.plan(request)
@@ -112,13 +116,16 @@ def last_frame(seen: m.Observations) -> m.Observations:
     )
 
 
-def continued(asked: m.PlanRequest, actions: AnyArray | None, executed: int) -> dict[str, object]:
+def continued(asked: m.PlanRequest, actions: AnyArray | None, executed: int, call: int) -> dict[str, object]:
     """Where the search starts after steps of a plan `[N, A]`, and the action that limits on rates count from.
 
     After a refused plan, None, or one that is used up, it starts afresh: where it was first to start lies behind.
+    Where the caller gave a seed, plan number `call` has one that follows from it: the refused plan is not made again.
     """
     left = None if actions is None or executed >= len(actions) else np.ascontiguousarray(actions[executed:])
-    changed: dict[str, object] = {"planner": asked.planner.model_copy(update={"warm_start": left})}
+    seed = None if asked.planner.seed is None else seeds.of_call(asked.planner.seed, call)
+    planner = asked.planner.model_copy(update={"warm_start": left, "seed": seed})
+    changed: dict[str, object] = {"planner": planner}
     if actions is not None and executed and asked.limits.max_rate is not None:
         changed["limits"] = asked.limits.model_copy(update={"previous_action": actions[executed - 1]})
     return changed

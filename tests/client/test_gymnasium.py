@@ -68,6 +68,31 @@ def test_a_refused_plan_is_not_executed(client: wm.Client) -> None:
     assert plans[0] is not plans[5]
 
 
+def test_a_refused_plan_is_not_made_again(client: wm.Client) -> None:
+    """A policy's plans have seeds of their own; an episode's follow from the one that the caller gave."""
+    frame = np.zeros((224, 224, 3), np.uint8)
+
+    def played(policy: wm.PlanningPolicy) -> list[int]:
+        policy.reset(GOAL)
+        found = []
+        for _ in range(3):
+            policy.chunk(frame)
+            assert policy.last_plan is not None
+            assert policy.last_plan.status == "refused"
+            found.append(policy.last_plan.seed)
+        return found
+
+    def policy(planner: wm.PlannerOptions | None) -> wm.PlanningPolicy:
+        return wm.PlanningPolicy(client, WORLD, planner=planner, constraints=[IMPOSSIBLE], safe_action=[0, 0])
+
+    seeded = policy(wm.PlannerOptions(seed=7))
+    found = played(seeded)
+    assert found[0] == 7
+    assert len(set(found)) == 3
+    assert played(seeded) == found, "the next episode is as reproducible as the first"
+    assert len(set(found + played(policy(None)))) == 6
+
+
 def test_an_environment_that_does_not_fit_is_named(client: wm.Client) -> None:
     """Other actions than the world's, narrower bounds, and observations without a frame."""
     env: gymnasium.Env[object, object] = gymnasium.Env()

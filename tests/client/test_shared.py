@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from wmserve import trajectories
+from wmserve import seeds, trajectories
 from wmserve.intervals import Paired, paired, wilson
 from wmserve.trajectories import Trajectory, TrajectoryError
 
@@ -56,3 +56,12 @@ def test_pairs_are_counted() -> None:
     assert same.difference == 0
     assert same.interval[0] < 0 < same.interval[1]
     assert same.p_value == 1
+
+
+def test_seeds_of_an_episode_are_all_different() -> None:
+    """The first is the caller's, of up to 64 bits; the others fit a double, as JSON needs, and are always the same."""
+    found = [seeds.of_call(seed, call) for seed in (0, 1, 2**64 - 1) for call in range(100)]
+    assert found[::100] == [0, 1, 2**64 - 1]
+    assert len(set(found)) == 300
+    assert max(one for number, one in enumerate(found) if number % 100) < 2**53
+    assert seeds.of_call(7, 1) == 3239972230578407

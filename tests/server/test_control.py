@@ -6,6 +6,7 @@ import grpc
 import numpy as np
 import pytest
 import wmserve_client as wm
+from wmserve import seeds
 from wmserve.v1 import world_model_pb2 as pb
 from wmserve.v1 import world_model_pb2_grpc as pb_grpc
 from wmserve_export.reference import environment
@@ -74,7 +75,7 @@ def test_a_loop_starts_from_the_last_plan(client: wm.Client) -> None:
         second = loop.step(picture(moved(START, first), DOOR)).plan
     by_hand = client.plan(WORLD, picture(START, DOOR), picture(GOAL, DOOR), planner=options)
     assert by_hand.actions is not None
-    warm = wm.PlannerOptions(seed=3, warm_start=by_hand.actions[BLOCK:])
+    warm = wm.PlannerOptions(seed=seeds.of_call(3, 1), warm_start=by_hand.actions[BLOCK:])
     again = client.plan(WORLD, picture(moved(START, by_hand), DOOR), picture(GOAL, DOOR), planner=warm)
     np.testing.assert_array_equal(first.actions, by_hand.actions)
     np.testing.assert_array_equal(second.actions, again.actions)
@@ -91,6 +92,23 @@ def test_a_world_that_does_not_obey_is_found_out_and_gets_no_plans(client: wm.Cl
     assert "changed" in plans[-1].reasons
     assert len(plans) > 2, "one surprise is none"
     assert plans[-1].actions is None
+
+
+def test_a_refused_plan_is_not_made_again(client: wm.Client) -> None:
+    """Each turn searches with a seed of its own; all follow from the caller's, and a goal said again begins nothing."""
+    impossible = [wm.Constraint("keep_in", {"agent_x": (0.0, 1.0)})]
+    goal, frame = {"agent_x": 170.0}, picture(START, DOOR)
+    found = []
+    for planner in (SEEDED, SEEDED, None):
+        with client.control(WORLD, goal, planner=planner, constraints=impossible) as loop:
+            plans = [loop.step(frame).plan]
+            loop.set_goal(goal)
+            plans += [loop.step(frame).plan for _ in range(2)]
+        assert {plan.status for plan in plans} == {"refused"}
+        found.append([plan.seed for plan in plans])
+    assert found[0] == found[1] == [seeds.of_call(3, number) for number in range(3)]
+    assert found[0][0] == 3
+    assert len(set(found[0] + found[2])) == 6
 
 
 def test_what_was_not_executed_is_no_outcome(client: wm.Client) -> None:
@@ -157,11 +175,11 @@ def test_limits_on_rates_count_from_what_was_executed_last() -> None:
             "limits": {"max_rate": [0.1, 0.1], "previous_action": [0.0, 0.0]},
         }
     )
-    changed = continued(request, actions, 4)
+    changed = continued(request, actions, 4, 1)
     assert isinstance(changed["limits"], ActionLimits)
     np.testing.assert_array_equal(changed["limits"].previous_action, [6, 7])
     np.testing.assert_array_equal(changed["planner"].warm_start, actions[4:])  # type: ignore[attr-defined]
-    assert "limits" not in continued(request, actions, 0)
+    assert "limits" not in continued(request, actions, 0, 1)
 
 
 @pytest.mark.parametrize(("actions", "executed"), [(np.zeros((10, 2), np.float32), 10), (None, 0)])
@@ -175,9 +193,9 @@ def test_a_search_with_nothing_to_go_on_from_starts_afresh(actions: np.ndarray |
             "planner": {"warm_start": np.ones((5, 2), np.float32), "seed": 4},
         }
     )
-    planner = continued(request, actions, executed)["planner"]
+    planner = continued(request, actions, executed, 2)["planner"]
     assert planner.warm_start is None  # type: ignore[attr-defined]
-    assert planner.seed == 4  # type: ignore[attr-defined]
+    assert planner.seed == seeds.of_call(4, 2)  # type: ignore[attr-defined]
 
 
 def test_the_last_frame_is_the_one_that_is_seen() -> None:

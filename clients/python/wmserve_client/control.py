@@ -35,9 +35,11 @@ class Loop:
         self._timeout_s = timeout_s
 
     def set_goal(self, goal: Source | Mapping[str, float]) -> None:
-        """Go for another goal from the next step on; that search starts afresh."""
-        self._asked.goal.CopyFrom(requests.goal(goal))
-        self._told = False
+        """Go for another goal from the next step on; that search starts afresh. An equal one changes nothing."""
+        wanted = requests.goal(goal)
+        if wanted != self._asked.goal:
+            self._asked.goal.CopyFrom(wanted)
+            self._told = False
 
     def begin(self, goal: Source | Mapping[str, float] | None = None) -> None:
         """Begin an episode with the next step, towards another goal if one is given.

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
+from wmserve import seeds
 from wmserve.v1 import world_model_pb2 as pb
 
 from wmserve_client import requests
@@ -24,6 +25,8 @@ class PlanningPolicy:
 
     `receding_horizon` is the number of model steps executed before planning again, and then all that a plan is judged
     by; None takes the world's, and plans are judged as a whole. The rest of a plan is where the next search starts.
+    A planner's `seed` is that of an episode's first plan. Those of the others follow from it, so that a plan which was
+    refused is not made again.
 
     A refused plan is not executed: `safe_action` `[A]` is, for one model step, and then it plans again. Without a
     safe action `PlanRefusedError` says why.
@@ -58,6 +61,8 @@ class PlanningPolicy:
         self._goal: Source | Mapping[str, float] | None = None
         self._asked_for: pb.Goal | None = None
         self._goal_id = ""
+        self._calls = 0
+        """Plans that were asked for in this episode."""
         self._actions: deque[Floats] = deque()
         self._chunk = np.zeros((0, len(contract.action.axes)), np.float32)
         self._previous: Floats | None = None
@@ -69,6 +74,7 @@ class PlanningPolicy:
         # Environments write their next goal into the same array: what is kept is a copy.
         self._goal, self._asked_for, self._goal_id = copy.deepcopy(goal), requests.goal(goal), ""
         self._actions.clear()
+        self._calls = 0
         self._previous = None
         self.last_plan = None
 
@@ -134,11 +140,14 @@ class PlanningPolicy:
         return replace(self._limits, previous_action=previous.tolist())
 
     def _options(self) -> PlannerOptions:
-        """How to search: from what is left of the last plan, if that was executed."""
-        last = self.last_plan
+        """How to search: with a seed of its own, from what is left of the last plan, if that was executed."""
+        options, last = self._planner, self.last_plan
+        if options.seed is not None:
+            options = replace(options, seed=seeds.of_call(options.seed, self._calls))
+        self._calls += 1
         if last is None or last.status != "ok" or last.actions is None or len(last.actions) <= self._executed:
-            return self._planner
-        return replace(self._planner, warm_start=last.actions[self._executed :])
+            return options
+        return replace(options, warm_start=last.actions[self._executed :])
 
     def _plan(self, observation: Observations, options: PlannerOptions) -> Plan:
         """A plan, by the goal's handle where there is one that the server still knows."""

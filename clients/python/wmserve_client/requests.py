@@ -67,7 +67,7 @@ class PlannerOptions:
     initial_std: float | None = None
     """Fraction of each action axis' range, in (0, 1]."""
     seed: int | None = None
-    """Equal seeds give equal plans."""
+    """Equal seeds give equal plans. In a loop it is that of an episode's first plan: the others' follow from it."""
     warm_start: ArrayLike | None = None
     """`[M, A]`, M <= N, environment units: where the search starts."""
 
