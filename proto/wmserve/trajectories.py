@@ -4,11 +4,11 @@ A folder of ``*.npz`` files, one a trajectory, without pickles:
 
     observations  `[L, h, w, 3]` uint8, a frame at each model step, as the world's camera sees it
     actions       `[(L - 1) x action_block, A]` float32, environment units
-    readouts      `[L, R]` float32, what the world's readouts should have said; in all of them or in none
-    columns       `[L, C]` float32, named quantities that a world can be fitted to, and `column_names` `[C]`
+    columns       `[L, C]` float64, named quantities that were recorded at each frame, with `column_names` `[C]`: what a
+                  world can be fitted to, and what its readouts of these names should have said; left out if nothing
+    readouts      `[L, R]` float32, what the readouts should have said where no columns have their names, in the
+                  contract's order; in all of them or in none
     states        `[L, K]` float64, what the environment can be set to, at each frame; left out where it cannot be set
-
-    columns       `[L, C]` float64, what else was recorded at each frame, with `column_names` `[C]`; left out if nothing
 
 A plan that a search proposed and the environment executed is such a file, too: its actions are the plan's, and it has
 

@@ -2,22 +2,25 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 from tritonclient.grpc.aio import InferenceServerClient
+from wmserve import trajectories as files_of
 from wmserve.world import QUANTILE_LEVELS, VERBS, Calibration, World
 from wmserve_export import repository, routing
 from wmserve_export.__main__ import main as export
 from wmserve_export.calibration import conformal, plans
 from wmserve_export.calibration.__main__ import COLLAPSED, UNUSABLE, coarseness, main
 from wmserve_export.calibration.measure import Engines, Measured, measure
-from wmserve_export.calibration.trajectories import CalibrationError, Trajectory
+from wmserve_export.calibration.trajectories import CalibrationError, Plans, Trajectory, read_one
 
 from tests.embedded.conftest import infer, running
 from tests.export import linear_world
+from tests.export.conftest import Exported
 
 COUNT = 600
 
@@ -273,20 +276,48 @@ def test_a_trajectory_that_does_not_fit_is_named(world: World, change: dict[str,
         Trajectory(**{**good, **change}).check(world, "0001.npz")
 
 
-@pytest.mark.parametrize("case", ["no world", "no files", "too few", "pickled", "cut off", "empty", "mixed"])
+def test_readouts_are_found_by_name_among_the_columns(exported: Exported, tmp_path: Path) -> None:
+    """Of logs and of plans; names decide where both are there, and other columns than all readouts are an error."""
+    world = repository.read(exported.repository, "linear")
+    one = next(trajectories(1, seed=0))
+    assert one.readouts is not None
+    columns = np.hstack([np.zeros((4, 1)), one.readouts, np.ones((4, 1))])
+    named = replace(one, readouts=None, columns=columns, column_names=("speed", "height", "force"))
+
+    def back(trajectory: Trajectory, planned: bool = False) -> Trajectory:
+        files_of.write(tmp_path / "0.npz", trajectory)
+        return read_one(tmp_path / "0.npz", world, planned)
+
+    np.testing.assert_array_equal(back(named).readouts, one.readouts)
+    np.testing.assert_array_equal(back(replace(named, readouts=1 - one.readouts)).readouts, one.readouts)
+    files_of.write(tmp_path / "0.npz", replace(named, goal=one.observations[0]))
+    np.testing.assert_array_equal(Plans(tmp_path, world)[0].readouts, one.readouts)
+    others = replace(named, columns=columns[:, ::2], column_names=("speed", "force"))
+    np.testing.assert_array_equal(back(replace(others, readouts=one.readouts)).readouts, one.readouts)
+    assert back(replace(one, readouts=None)).readouts is None
+    with pytest.raises(CalibrationError, match=r"0\.npz has no column height, a readout .* it has: speed, force\. "):
+        back(others)
+    with pytest.raises(CalibrationError, match=r"columns must be \[L, 2\], .* not \[4, 3\]"):
+        back(replace(named, column_names=("speed", "height")))
+
+
+@pytest.mark.parametrize(
+    "case", ["no world", "no files", "too few", "pickled", "cut off", "empty", "mixed", "other columns"]
+)
 def test_what_cannot_be_calibrated_on_is_refused_with_a_reason(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str
 ) -> None:
     """And the status says so; nothing is written."""
     before = repository.read(place, "linear")
     folder = save(tmp_path / "few", 3) if case != "no files" else tmp_path
-    if case in ("pickled", "cut off", "empty", "mixed"):
+    if case in ("pickled", "cut off", "empty", "mixed", "other columns"):
         good, bad = (folder / "0000.npz").read_bytes(), folder / "0001.npz"
         if case == "pickled":
             np.savez(bad, observations=np.array([{}], object), actions=np.zeros(6))
-        elif case == "mixed":
-            one = next(trajectories(1, seed=0))
-            np.savez(bad, observations=one.observations, actions=one.actions)
+        elif case in ("mixed", "other columns"):
+            one = replace(next(trajectories(1, seed=0)), readouts=None)
+            named = {"columns": np.zeros((4, 1)), "column_names": ("speed",)} if case == "other columns" else {}
+            files_of.write(bad, replace(one, **named))
         else:
             bad.write_bytes(good[:100] if case == "cut off" else b"")
         for index in range(3, 300):
@@ -302,6 +333,7 @@ def test_what_cannot_be_calibrated_on_is_refused_with_a_reason(
         "cut off": "0001.npz cannot be read",
         "empty": "0001.npz cannot be read",
         "mixed": "others have none",
+        "other columns": "0001.npz has no column height",
     }
     assert reasons[case] in said
     assert repository.read(place, "linear") == before

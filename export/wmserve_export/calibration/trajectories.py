@@ -1,10 +1,12 @@
 """What a world is calibrated on: trajectories that were logged, each independent of the others.
 
-Their files are those of `wmserve.trajectories`; here they are held against the world that they are to calibrate.
+Their files are those of `wmserve.trajectories`; here they are held against the world that they are to calibrate. What
+its readouts should have said is found by name in `columns`, as `wmserve trajectories --readout` writes them and
+`wmserve fit` reads them, or is `readouts`, in the contract's order.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +55,31 @@ def read(found: list[Path], world: World) -> Iterator[Trajectory]:
 def read_one(file: Path, world: World, planned: bool) -> Trajectory:
     """Read a trajectory, or a plan; CalibrationError names it where it does not fit."""
     trajectory = Trajectory(**vars(trajectories.read(file, planned)))
+    trajectory = replace(trajectory, readouts=readouts(trajectory, world, file.name))
     trajectory.check(world, file.name)
     return trajectory
+
+
+def readouts(trajectory: Trajectory, world: World, name: str) -> Floats | None:
+    """What the world's readouts `[L, R]` should have said; None where nobody knows.
+
+    CalibrationError where there are columns, and not one for each readout, and no `readouts` in their place.
+    """
+    wanted, there = [readout.name for readout in world.readouts], list(trajectory.column_names)
+    missing = [one for one in wanted if one not in there]
+    if trajectory.columns is None or not wanted or (missing and trajectory.readouts is not None):
+        return trajectory.readouts
+    if trajectory.columns.shape[1:] != (len(there),):
+        raise CalibrationError(
+            f"{name}: columns must be [L, {len(there)}], one for each of column_names, "
+            f"not {list(trajectory.columns.shape)}"
+        )
+    if missing:
+        raise CalibrationError(
+            f"{name} has no column {', '.join(missing)}, a readout of world {world.name}; it has: {', '.join(there)}. "
+            "Write it with `wmserve trajectories --readout NAME=KEY[I]`, or leave all columns out"
+        )
+    return trajectory.columns[:, [there.index(one) for one in wanted]].astype(np.float32)
 
 
 class Plans(Sequence[Trajectory]):
