@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from wmserve_export.__main__ import main
 from wmserve_export.families import PUBLISHED, FamilyError
-from wmserve_export.families.commented import read_commented
+from wmserve_export.families.commented import bare, put, read_commented
 from wmserve_export.families.facts import Facts, read_facts
 from wmserve_export.families.images import IMAGENET_MEAN
 from wmserve_export.families.template import SHAPES, template
@@ -55,6 +55,23 @@ def test_comments_and_commas_in_strings_stay(tmp_path: Path) -> None:
     file.write_text('{"a": 1 /')
     with pytest.raises(FamilyError, match=r"world\.json is neither JSON .* nor YAML"):
         read_commented(file)
+
+
+@pytest.mark.parametrize(
+    ("before", "path", "after"),
+    [
+        ("{}", ["a"], '{\n  "a": 1\n}'),
+        ('// {\n{"b": 2}', ["a"], '// {\n{\n  "a": 1,"b": 2}'),
+        ('{"b": {"a": "}"}, // "a": 3\n "a": [{"a": 2},], }', ["a"], '{"b": {"a": "}"}, // "a": 3\n "a": 1, }'),
+        ('{"a": "//", "b": {\n"a": {"a": 0}, // 2\n},}', ["b", "a"], '{"a": "//", "b": {\n"a": 1, // 2\n},}'),
+        ('{"b": { // none\n}}', ["b", "a"], '{"b": {\n    "a": 1\n   // none\n}}'),
+    ],
+)
+def test_a_value_is_changed_and_all_else_stays(before: str, path: list[str], after: str) -> None:
+    """Comments, strings that look like some, and order; what is not there comes first."""
+    assert put(before, path, 1) == after
+    assert put(after, path, 1) == after
+    assert json.loads(bare(put(after, path, [{"x": 1}, 2])))
 
 
 def test_yaml_is_read_too(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from wmserve.world import World
 from wmserve_export import repository
 from wmserve_export.__main__ import main as export
 from wmserve_export.calibration import trajectories
-from wmserve_export.families.published import read_facts
+from wmserve_export.families.facts import read_facts
+from wmserve_export.families.template import template
 from wmserve_export.trajectories.__main__ import INCOMPLETE, UNUSABLE, main
 
 from tests.export import recorded
@@ -176,6 +177,34 @@ def test_statistics_come_before_a_world_and_keep_what_a_template_says(tmp_path: 
     assert [(axis.name, axis.unit) for axis in facts.action.axes] == [("east", "m/s"), ("north", "m/s")]
     assert facts.action.axes[1].std == pytest.approx(actions[:, 1].std())
     assert main([str(dataset), "--statistics", str(file), "--action-block", "5", "--quiet"]) == UNUSABLE
+
+
+def test_statistics_go_into_a_template_and_leave_its_comments(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `wmserve export --template` prints it, before anything is filled in and after; YAML is not written."""
+    truth = recorded.episodes(LENGTHS)
+    dataset = recorded.save_columns(tmp_path / "data.h5", recorded.columns(truth))
+    file, before = tmp_path / "world.json", template("lewm")
+    file.write_text(before)
+    run = [str(dataset), "--statistics", str(file), "--quiet"]
+    assert main(run) == 0
+    text = file.read_text()
+    assert [line for line in text.splitlines() if "//" in line] == [
+        line for line in before.splitlines() if "//" in line
+    ]
+    file.write_text(text.replace('"name": null', '"name": "mine"').replace('"description": null', '"description": "x"'))
+    assert main(run) == 0
+    assert file.read_text().count("\n") == text.count("\n")
+    facts = read_facts(file)
+    assert facts.action is not None
+    assert (len(facts.action.axes), facts.action.action_block) == (2, 5)
+    assert facts.action.axes[0].mean == pytest.approx(
+        np.concatenate([one.action for one in truth])[:, 0].mean(), rel=0.2
+    )
+    yaml = file.rename(tmp_path / "world.yaml")
+    assert main([str(dataset), "--statistics", str(yaml), "--quiet"]) == UNUSABLE
+    assert "only JSON is written" in capsys.readouterr().err
 
 
 def test_columns_become_readouts(place: Path, world: World, tmp_path: Path) -> None:

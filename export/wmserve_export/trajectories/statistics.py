@@ -1,6 +1,5 @@
 """Mean, standard deviation and range of each axis of the actions, of any number of rows in little memory."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wmserve_export.families import FamilyError
+from wmserve_export.families.commented import put, read_commented
 from wmserve_export.repository import replace_file
 from wmserve_export.trajectories.bounds import DataError
 from wmserve_export.trajectories.source import Floats
@@ -101,46 +102,53 @@ def unlike(one: Gathering, other: Gathering) -> float:
 def merge(file: Path, found: Sequence[AxisStatistics], action_block: int | None) -> bool:
     """Put statistics into the ``action`` of a world.json, for ``wmserve export --world``; whether the file was there.
 
-    Names, units and all else that stands there are kept; DataError where it has other axes.
+    Names, units, comments and all else that stands there are kept; DataError where it has other axes.
     """
     there = file.exists()
     content = read(file) if there else {}
-    action = content.setdefault("action", {})
+    action = content.get("action", {})
     if not isinstance(action, dict):
         raise DataError(f"{file}: action must be an object, not {action!r}")
-    axes = action.get("axes")
-    if not isinstance(axes, list) or not axes:
-        axes = [{"name": one.name, "unit": "1"} for one in found]
+    axes = named(action) or [{"name": one.name, "unit": "1"} for one in found]
     if len(axes) != len(found) or not all(isinstance(axis, dict) for axis in axes):
         raise DataError(
             f"{file}: action has {len(axes)} axes, the data set {len(found)}: {', '.join(one.name for one in found)}; "
             "choose some with --action KEY[FIRST:END], or empty the list of axes"
         )
-    action["axes"] = [{**axis, **numbers(one)} for axis, one in zip(axes, found, strict=True)]
     known = action.get("action_block")
     if action_block is not None and known not in (None, action_block):
         raise DataError(f"{file}: action_block is {known}, --action-block {action_block}; make them one")
-    action["action_block"] = action_block or known or 1
-    replace_file(file, (json.dumps(content, indent=2) + "\n").encode())
+    text = file.read_text() if there else "{}\n"
+    if "action" not in content:
+        text = put(text, ["action"], {})
+    text = put(text, ["action", "action_block"], action_block or known or 1)
+    text = put(text, ["action", "axes"], [{**axis, **numbers(one)} for axis, one in zip(axes, found, strict=True)])
+    replace_file(file, text.encode())
     return there
+
+
+def named(action: Mapping[str, Any]) -> list[Any]:
+    """The axes of an action in a world.json; none where a template's have not been filled in yet."""
+    axes = action.get("axes")
+    if not isinstance(axes, list) or all(isinstance(axis, dict) and axis.get("name") is None for axis in axes):
+        return []
+    return axes
 
 
 def axes_of(file: Path) -> int:
     """How many axes a world.json names; 0 where there is no file, or it names none."""
     action = read(file).get("action") if file.exists() else None
-    axes = action.get("axes") if isinstance(action, dict) else None
-    return len(axes) if isinstance(axes, list) else 0
+    return len(named(action)) if isinstance(action, dict) else 0
 
 
 def read(file: Path) -> dict[str, Any]:
-    """A JSON object."""
+    """What a world.json says, as the exporter reads it; DataError where it cannot be changed."""
+    if file.suffix in (".yaml", ".yml"):
+        raise DataError(f"--statistics: {file} is YAML, and only JSON is written: name a file NAME.json")
     try:
-        content = json.loads(file.read_text())
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{file} is not JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise DataError(f"{file} must be a JSON object")
-    return content
+        return read_commented(file)
+    except FamilyError as error:
+        raise DataError(f"{file}: {error}") from None
 
 
 def numbers(axis: AxisStatistics) -> Mapping[str, float]:
