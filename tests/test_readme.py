@@ -74,6 +74,28 @@ def test_there_are_examples_of_every_kind() -> None:
     assert any(text.startswith("wmserve ") for _, text in EXAMPLES)
 
 
+def test_every_page_is_linked_and_every_link_leads_somewhere() -> None:
+    """The README names all of docs/, and files and headings that pages name are there."""
+    linked = {link for _, link, _ in links(ROOT / "README.md")}
+    assert set((ROOT / "docs").glob("*.md")) <= linked
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for text, link, heading in links(page):
+            assert link.exists(), f"{page.name}: [{text}] leads nowhere"
+            assert not heading or heading in headings(link), f"{page.name}: [{text}]: {link.name} has no #{heading}"
+
+
+def links(page: Path) -> list[tuple[str, Path, str]]:
+    """Text, file and heading of the links of a page, but for those to elsewhere."""
+    found = re.findall(r"(?<!!)\[([^\[\]]+)\]\((?!\w+:)([^)#]*)#?([^)]*)\)", page.read_text())
+    return [(text, (page.parent / target).resolve() if target else page, heading) for text, target, heading in found]
+
+
+def headings(page: Path) -> set[str]:
+    """Of a page, as links name them."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
 def test_a_model_of_ones_own_is_exported_as_it_stands(tmp_path: Path) -> None:
     """The adapter becomes a world with engines, by the command that follows it."""
     (adapter,) = [text for _, text in BLOCKS if text.startswith("# my_world.py")]
