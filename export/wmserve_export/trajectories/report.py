@@ -12,8 +12,7 @@ from wmserve.world import World
 from wmserve_export.calibration.calibrate import FEWEST
 from wmserve_export.repository import replace_file
 from wmserve_export.trajectories.alignment import Alignment, ShiftError
-from wmserve_export.trajectories.bounds import DataError
-from wmserve_export.trajectories.statistics import AxisStatistics, read
+from wmserve_export.trajectories.statistics import AxisStatistics
 
 REPORT_FILE = "trajectories.json"
 SHIFT = "action_shift"
@@ -132,14 +131,14 @@ def short_words(report: Report, world: World) -> str:
 def earlier_alignment(folder: Path, settings: Mapping[str, Any]) -> tuple[int, Alignment | None] | None:
     """Shift and figures of an earlier run whose settings were these but for the shift; None where there was none."""
     try:
-        content = read(folder / REPORT_FILE)
+        content = json.loads((folder / REPORT_FILE).read_text())
         if content["settings"] != {**json.loads(json.dumps(settings)), SHIFT: content["action_shift"]}:
             return None
         found = content["alignment"]
         if found is not None:
             found = Alignment(**{**found, "shifts": tuple(ShiftError(**one) for one in found["shifts"])})
         return int(content["action_shift"]), found
-    except (OSError, DataError, KeyError, TypeError):
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return None
 
 
