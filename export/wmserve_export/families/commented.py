@@ -46,7 +46,8 @@ def put(text: str, path: Sequence[str], value: Any) -> str:
         path: Names from outside in; all but the last are of objects that are there.
         value: What json.dumps takes; each row of a list stands on a line of its own.
     """
-    at, known = text.index("{", len(text) - len(bare(text).lstrip())), {}
+    at = text.index("{", len(text) - len(bare(text).lstrip()))
+    known: Mapping[str, tuple[int, int]] = {}
     for depth, name in enumerate(path):
         known = members(bare(text), at)
         if depth < len(path) - 1:
