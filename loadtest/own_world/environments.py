@@ -13,7 +13,7 @@ class Size:
     held_out: int
     """Recorded for all that comes after it, by other seeds."""
     longest: int
-    """Environment steps of an episode."""
+    """Environment steps of an episode, where its environment says no less."""
     steps: int
     """Of training."""
     shares: dict[str, float]
@@ -78,6 +78,8 @@ class Own:
     """Words of `wmserve evaluate` for problems that are hard by latent distance."""
     scale: tuple[float, float] = (1.0, 1.0)
     """Of the size's recorded episodes, for training and held out: those of Reacher are all as long as can be."""
+    longest: tuple[int, int] = (100, 100)
+    """Environment steps of an episode, for training and held out."""
     training: tuple[str, ...] = ()
     """Words of the training command."""
 
@@ -103,6 +105,7 @@ REACHER = Own(
     readouts=("finger_x:m:-0.3:0.3", "finger_y:m:-0.3:0.3"),
     hard=("--goal-offset", "40", "--budget", "80"),
     scale=(0.4, 0.5),
+    longest=(75, 60),
     training=("--patch", "8"),
 )
 ENVIRONMENTS = (TWO_ROOM, REACHER)

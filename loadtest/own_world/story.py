@@ -76,11 +76,12 @@ class Story:
 def record_and_train(story: Story) -> None:
     """What a user has before wmserve comes in: recordings, and a checkpoint of their own; each is made once."""
     own, size, run = story.own, story.size, story.commands
-    for part, episodes, seed in (("data", size.episodes, TRAINING_SEED), ("held_out", size.held_out, HELD_OUT_SEED)):
+    parts = ("data", size.episodes, TRAINING_SEED), ("held_out", size.held_out, HELD_OUT_SEED)
+    for (part, episodes, seed), most in zip(parts, own.longest, strict=True):
         if not story.recording(part).exists():
             unfinished = story.recording(f"unfinished_{part}")
             remove(unfinished)
-            words = ("--out", unfinished, "--episodes", episodes, "--seed", seed, "--longest", size.longest)
+            words = ("--out", unfinished, "--episodes", episodes, "--seed", seed, "--longest", min(most, size.longest))
             run.python("loadtest.own_world.collect", own.name, *words)
             unfinished.rename(story.recording(part))
     words = ("--name", story.name, "--out", story.checkpoint, "--steps", size.steps, *own.training)
