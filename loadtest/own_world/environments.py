@@ -41,7 +41,7 @@ FULL = Size(
     plans=600,
     fresh_plans=400,
     played=100,
-    planner={"horizon": 5, "candidate_count": 128, "iterations": 8, "elite_count": 16, "receding_horizon": 2},
+    planner={"horizon": 5, "candidate_count": 64, "iterations": 6, "elite_count": 8, "receding_horizon": 2},
     export=("--horizons", "5"),
 )
 """Under two hours on two cores."""
@@ -95,7 +95,7 @@ TWO_ROOM = Own(
     form="lance",
     columns={"agent_x": "state[0]", "agent_y": "state[1]"},
     readouts=("agent_x:px:0:224", "agent_y:px:0:224"),
-    hard=("--problems", "loadtest.own_world.problems:cross_rooms", "--budget", "150"),
+    hard=("--problems", "loadtest.own_world.problems:cross_rooms", "--budget", "100"),
 )
 REACHER = Own(
     name="reacher",

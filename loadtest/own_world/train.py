@@ -24,7 +24,7 @@ from wmserve_export.reference.verify import register_torchvision_operators
 from loadtest.own_world import lewm
 from loadtest.own_world.recordings import BLOCK, Episodes, read
 
-PLANNER = {"horizon": 5, "candidate_count": 128, "iterations": 8, "elite_count": 16, "receding_horizon": 2}
+PLANNER = {"horizon": 5, "candidate_count": 64, "iterations": 6, "elite_count": 8, "receding_horizon": 2}
 """A search that a CPU does in a fraction of a second; the published one is 300 candidates, 30 times, all 5 executed."""
 
 
