@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 from wmserve_client import Client, Plan
-from wmserve_client.environments import execute
+from wmserve_client.environments import executing
 from wmserve_client.environments.opening import Opening
 from wmserve_client.environments.problems import Drawn
 from wmserve_export.calibration.trajectories import Trajectory
@@ -47,7 +47,7 @@ def executed(client: Client, seed: int, count: int) -> Iterator[tuple[Plan, Traj
     """Plans with what came of them, as they come; each of a problem of its own."""
     world, rooms = client.world(WORLD), Opening(f"{Rooms.__module__}:{Rooms.__name__}")
     problems = Drawn(Rooms().draw, world, seed)
-    done = execute.executed(client, world, rooms, problems, list(range(count)), AT_ONCE)
+    done = executing.executed(client, world, rooms, problems, list(range(count)), AT_ONCE)
     for _, one in tqdm(done, "executing plans", total=count, unit="plan", mininterval=2):
         yield one.plan, Trajectory(**vars(one.trajectory))
 

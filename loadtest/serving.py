@@ -1,8 +1,6 @@
 """A real server for whoever needs one: the process that `wmserve serve` runs, on free ports, ended as users end it."""
 
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -12,11 +10,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from socket import create_connection, create_server
+from socket import create_connection
+
+from wmserve_client.environments.processes import end, free_port, start
+
+__all__ = ["ROOT", "SERVE", "RedisServer", "Server", "free_port", "redis_command", "running", "running_redis"]
 
 ROOT = Path(__file__).parent.parent
 START_TIMEOUT_S = 90.0
-STOP_TIMEOUT_S = 30.0
 SERVE = (sys.executable, "-m", "wmserve_server")
 
 
@@ -60,13 +61,6 @@ class Server:
         raise RuntimeError(f"the server came to no verdict:\n{self.log.read_text()[-4000:]}")
 
 
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
 @contextmanager
 def running(log: Path, command: Sequence[str] = SERVE, **settings: str) -> Iterator[Server]:
     """Run a server with these settings (without their prefix), and end it as a service manager would."""
@@ -75,19 +69,13 @@ def running(log: Path, command: Sequence[str] = SERVE, **settings: str) -> Itera
         "grpc_port": str(free_port()),
         "http_port": str(free_port()),
     } | settings
-    environment = {f"WMSERVE_{name.upper()}": value for name, value in chosen.items()}
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **environment}, stdout=output, stderr=output)
+    process = start(command, log, chosen, ROOT)
     try:
         yield Server(f"localhost:{chosen['grpc_port']}", f"http://localhost:{chosen['http_port']}", process, log)
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            raise
+        ended = end(process)
+    if not ended:
+        raise RuntimeError(f"the server had to be killed:\n{log.read_text()[-4000:]}")
 
 
 def redis_command() -> str | None:

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as triton
-from wmserve.versions import ROUTE_BACKEND, ROUTE_PARAMETER, Route, address, parse_model, route_model
+from wmserve.addresses import address
+from wmserve.versions import ROUTE_BACKEND, ROUTE_PARAMETER, Route, parse_model, route_model
 from wmserve.world import CONTRACT_PARAMETER, World
 
 CONFIG_FILE = "config.pbtxt"

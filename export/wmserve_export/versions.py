@@ -10,12 +10,13 @@ and tried out, the one before goes on answering.
 """
 
 import argparse
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import ValidationError
-from wmserve.versions import Route, Share, address, parse_address
+from wmserve.addresses import address, parse_address
+from wmserve.exits import failed
+from wmserve.versions import Route, Share
 
 from wmserve_export import routing
 from wmserve_export.placing import Placing, staging
@@ -89,8 +90,7 @@ def told(repository: Path, name: str) -> str:
 
 def refused(message: str) -> int:
     """Say in one line what does not fit."""
-    print(f"cannot change versions: {message}", file=sys.stderr)
-    return UNUSABLE
+    return failed(f"cannot change versions: {message}", UNUSABLE)
 
 
 def promote_parser() -> argparse.ArgumentParser:

@@ -1,9 +1,9 @@
 """Versions of a world: how they and their Triton models are named, and which of them answers.
 
 A version is one complete set, engines, contract and calibration, that is never changed once it is written. It is
-numbered 1, 2, 3 …, and ``two_room@2`` addresses it. Which version answers stands in the world's :class:`Route`: JSON in
-the parameters of a Triton model of its own, ``two_room_route``, so that it travels to servers as contracts do and
-changes by the renaming of one file. A world of one version needs none.
+numbered 1, 2, 3 …, and ``two_room@2`` addresses it (:mod:`wmserve.addresses`). Which version answers stands in the
+world's :class:`Route`: JSON in the parameters of a Triton model of its own, ``two_room_route``, so that it travels to
+servers as contracts do and changes by the renaming of one file. A world of one version needs none.
 
 World names have no ``-`` and no ``@``, so no name below is that of another world.
 """
@@ -20,7 +20,6 @@ ROUTE_PARAMETER = "wmserve_route"
 ROUTE_BACKEND = "wmserve_route"
 ROUTE_SUFFIX = "_route"
 MODEL = re.compile(rf"([a-z][a-z0-9_]*?)(?:-v([1-9]\d*))?_({'|'.join(VERBS)})")
-ADDRESS = re.compile(r"([a-z][a-z0-9_]{0,62})(?:@([1-9]\d{0,5}))?")
 
 
 class Share(Part):
@@ -60,17 +59,6 @@ class Route(Part):
         if self.previous == self.live:
             raise ValueError(f"version {self.live} cannot be live and previous")
         return self
-
-
-def address(name: str, version: int | str) -> str:
-    """How a version of a world is addressed: ``two_room@2``."""
-    return f"{name}@{version}"
-
-
-def parse_address(text: str) -> tuple[str, int | None] | None:
-    """Name and version of ``two_room@2``, or of ``two_room``, which names no version; None where it is neither."""
-    found = ADDRESS.fullmatch(text)
-    return None if found is None else (found[1], None if found[2] is None else int(found[2]))
 
 
 def parse_model(model: str) -> tuple[str, int, str] | None:

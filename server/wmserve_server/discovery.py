@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tritonclient.utils import InferenceServerException
-from wmserve.versions import ROUTE_PARAMETER, Route, address, parse_model, route_model
+from wmserve.addresses import address
+from wmserve.versions import ROUTE_PARAMETER, Route, parse_model, route_model
 from wmserve.world import CONTRACT_PARAMETER, ENGINES_PARAMETER, VERBS, World, model_prefix
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
-from wmserve.versions import address
+from wmserve.addresses import address
 from wmserve.world import World
 
 from wmserve_server import messages as m

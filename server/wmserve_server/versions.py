@@ -10,7 +10,8 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from wmserve.versions import Route, Share, address
+from wmserve.addresses import address
+from wmserve.versions import Route, Share
 from wmserve.world import World
 
 FALLBACK_S = 30.0

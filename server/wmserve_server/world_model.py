@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import Any, TypeVar
 
 import numpy as np
-from wmserve.versions import address, parse_address
+from wmserve.addresses import address, parse_address
 from wmserve.world import Verb, World
 
 from wmserve_server import messages as m

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as triton
-from wmserve.versions import Route, Share, parse_address, parse_model
+from wmserve.addresses import parse_address
+from wmserve.versions import Route, Share, parse_model
 from wmserve.world import CONTRACT_PARAMETER
 from wmserve_export import routing, versions
 from wmserve_export.versions import promote, rollback

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from google.protobuf.json_format import MessageToDict
+from wmserve.exits import failed
 
 from wmserve_client.client import DEFAULT_ADDRESS, Client
 from wmserve_client.errors import WmserveError
@@ -63,8 +64,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def fail(message: str, status: int) -> int:
     """Say in one line what is wrong."""
-    print(f"wmserve: {message}", file=sys.stderr)
-    return status
+    return failed(f"wmserve: {message}", status)
 
 
 def run_brought(entry: EntryPoint, arguments: list[str]) -> int:

@@ -15,8 +15,10 @@ import urllib.request
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from wmserve.addresses import parse_address
+from wmserve.exits import failed
+
 NOBODY, WRONG = 1, 2
-ADDRESS = re.compile(r"([a-z][a-z0-9_]*)@([1-9]\d*)")
 SAMPLE = re.compile(r"(wmserve_(?:version|shadow)_\w+?)\{([^}]*)\} (\S+)")
 LABEL = re.compile(r'(\w+)="([^"]*)"')
 DASH = "-"
@@ -34,10 +36,11 @@ class Sample:
 def main(argv: list[str] | None = None) -> int:
     """Print the table; 0 when there is one, 1 when no server answers or nothing was compared, 2 for wrong arguments."""
     options = parser().parse_args(argv)
-    found = [ADDRESS.fullmatch(text) for text in options.versions]
-    if any(one is None for one in found) or len({one[1] for one in found if one}) != 1:
+    found = [named for text in options.versions if (named := parse_address(text)) is not None]
+    versions = [str(version) for _, version in found if version is not None]
+    if len(versions) != len(options.versions) or found[0][0] != found[1][0]:
         return fail("name two versions of one world, such as two_room@1 two_room@2", WRONG)
-    world, versions = found[0][1] if found[0] else "", [one[2] for one in found if one]
+    world = found[0][0]
     try:
         with urllib.request.urlopen(f"{options.http.rstrip('/')}/metrics", timeout=10) as answer:
             samples = read(answer.read().decode(), world)
@@ -111,8 +114,7 @@ def rendered(rows: list[tuple[str, ...]]) -> str:
 
 def fail(message: str, status: int) -> int:
     """Say in one line what is wrong."""
-    print(f"cannot compare: {message}", file=sys.stderr)
-    return status
+    return failed(f"cannot compare: {message}", status)
 
 
 def parser() -> argparse.ArgumentParser:

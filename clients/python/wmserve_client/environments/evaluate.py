@@ -10,35 +10,22 @@ import numpy as np
 
 from wmserve_client.client import Client
 from wmserve_client.environments import EnvironmentFault, peer
+from wmserve_client.environments.commands import done, offsets_of, opened, plans_to_goals
 from wmserve_client.environments.opening import function
-from wmserve_client.environments.options import add_common, opening, positive
+from wmserve_client.environments.options import add_common, positive
 from wmserve_client.environments.playing import draw, play
 from wmserve_client.environments.policies import Expert, Player, Random, Served
-from wmserve_client.environments.problems import Drawn, Files, Offsets, Own, Problems, Recorded
+from wmserve_client.environments.problems import Drawn, Own, Problems
+from wmserve_client.environments.recorded import Files, Recorded
 from wmserve_client.environments.reporting import EXPERT, PEER, RANDOM, SERVED, report
-from wmserve_client.environments.serving import connected
 from wmserve_client.environments.stage import Stage
-from wmserve_client.errors import WmserveError
 from wmserve_client.requests import PlannerOptions
 from wmserve_client.results import World
 
 
 def main(argv: list[str] | None = None) -> int:
     """Evaluate; 0 when all was played, 1 when the server said no or nobody answered, 2 when it cannot be done."""
-    options = parser().parse_args(argv)
-    try:
-        with connected(options.server, options.repository, options.world, options.calibration) as client:
-            run(client, options)
-    except WmserveError as error:
-        print(f"cannot evaluate: {error}", file=sys.stderr)
-        return 1
-    except (ValueError, OSError) as error:
-        print(f"cannot evaluate: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    return 0
+    return done("evaluate", run, parser().parse_args(argv))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -89,14 +76,10 @@ def parser() -> argparse.ArgumentParser:
 def run(client: Client, options: argparse.Namespace) -> None:
     """Play, and print."""
     world = client.world(options.world)
-    if "plan" not in world.verbs or not world.action.axes:
-        raise EnvironmentFault(f"world {world.name} does not plan; it answers {', '.join(world.verbs)}")
-    if not world.goal_metric.needs_goal:
-        raise EnvironmentFault(f"world {world.name} plans without goals; evaluate its return in your own loop")
+    plans_to_goals(world, "evaluate its return in your own loop")
     if world.observation.proprioception:
         raise EnvironmentFault(f"world {world.name} takes proprioception, which environments do not show here")
-    files = None if options.trajectories is None else Files(options.trajectories, options.seed, world)
-    chosen = opening(options, None if files is None else files.first.observations.shape[1:3])
+    files, chosen = opened(options, world)
     stage = chosen.stage()
     try:
         stage.fit(world)
@@ -115,21 +98,18 @@ def run(client: Client, options: argparse.Namespace) -> None:
 
 def source(options: argparse.Namespace, world: World, stage: Stage, files: Files | None) -> Problems:
     """Where episodes come from."""
-    block = world.action.action_block
-    if options.goal_offset is not None and options.goal_offset % block:
-        raise EnvironmentFault(f"--goal-offset {options.goal_offset} must be a multiple of action_block, {block}")
+    offsets = offsets_of(options.goal_offset, world)
     draw_one = function(options.problems) if options.problems else stage.draw if files is None else None
     if (draw_one is not None or files is not None) and not stage.judges:
         raise EnvironmentFault(f"environment {stage.name} cannot be told a goal: give --success MODULE:FUNCTION")
     if draw_one is not None:
         return Drawn(draw_one, world, options.seed)
     if files is not None:
-        steps = None if options.goal_offset is None else options.goal_offset // block
         kind: Any = ("columns" if options.state else "states") if options.source == "auto" else options.source
         if kind == "resets":
             raise EnvironmentFault("from resets, the environment judges its own goals: leave out --trajectories")
         names = tuple(options.state or ())
-        return Recorded(files, world, options.seed, Offsets(steps, 2 * world.planner.horizon), kind, names)
+        return Recorded(files, world, options.seed, offsets, kind, names)
     picture = None
     if options.goal_image is not None:
         from PIL import Image

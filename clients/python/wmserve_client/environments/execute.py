@@ -1,30 +1,26 @@
 """``wmserve execute``: have a server plan, execute its plans in an environment, and keep what came of them."""
 
 import argparse
-import json
 import sys
-import threading
-from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from tqdm import tqdm
 from wmserve import trajectories
 
 from wmserve_client.client import Client
-from wmserve_client.environments import EnvironmentFault, acting
+from wmserve_client.environments import EnvironmentFault
 from wmserve_client.environments.acting import Executed
-from wmserve_client.environments.opening import Opening, function
-from wmserve_client.environments.options import add_common, opening, positive
-from wmserve_client.environments.problems import Acted, Drawn, Files, Offsets, Problems, Recorded
-from wmserve_client.environments.serving import connected
+from wmserve_client.environments.commands import done, offsets_of, opened, plans_to_goals
+from wmserve_client.environments.executing import executed
+from wmserve_client.environments.kept import place, remember
+from wmserve_client.environments.opening import function
+from wmserve_client.environments.options import add_common, positive
+from wmserve_client.environments.problems import Drawn, Problems
+from wmserve_client.environments.recorded import Acted, Files, Recorded
 from wmserve_client.environments.stage import Stage
-from wmserve_client.errors import WmserveError
 from wmserve_client.results import World
 
-MANIFEST = "plans.json"
 FEWEST = 300
 """Plans that a calibration takes at least."""
 MOST_DIFFERENCE = 4.0
@@ -52,21 +48,11 @@ class Tally:
 
 def main(argv: list[str] | None = None) -> int:
     """Execute; 0 when all plans are there, 1 when the server said no or nobody answered, 2 when it cannot be done."""
-    options = parser().parse_args(argv)
-    try:
-        with connected(options.server, options.repository, options.world, options.calibration) as client:
-            tally = run(client, options)
-    except WmserveError as error:
-        print(f"cannot execute: {error}", file=sys.stderr)
-        return 1
-    except (ValueError, OSError) as error:
-        print(f"cannot execute: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
-        return 130
-    print(told(options, tally))
-    return 0
+
+    def work(client: Client, options: argparse.Namespace) -> None:
+        print(told(options, run(client, options)))
+
+    return done("execute", work, parser().parse_args(argv), resumes=True)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -90,17 +76,15 @@ def run(client: Client, options: argparse.Namespace) -> Tally:
     """Execute what is not there yet."""
     world = client.world(options.world)
     check(world, options.horizon)
-    files = None if options.trajectories is None else Files(options.trajectories, options.seed, world)
-    chosen = opening(options, None if files is None else files.first.observations.shape[1:3])
+    files, chosen = opened(options, world)
     first = chosen.stage()
     first.fit(world)
     problems = source(options, world, first, files)
     remember(options, world, type(problems).__name__.lower())
     tally = Tally()
     numbers = [number for number in range(options.count) if not place(options.out, number).exists()]
-    done = executed(client, world, chosen, problems, numbers, options.at_once, options.horizon)
     show = tqdm(
-        done,
+        executed(client, world, chosen, problems, numbers, options.at_once, options.horizon),
         "executing plans",
         initial=options.count - len(numbers),
         total=options.count,
@@ -115,17 +99,9 @@ def run(client: Client, options: argparse.Namespace) -> Tally:
     return tally
 
 
-def place(folder: Path, number: int) -> Path:
-    """The file of a plan."""
-    return folder / f"{number:05}.npz"
-
-
 def check(world: World, horizon: int | None) -> None:
     """EnvironmentFault for a world whose plans cannot be kept so."""
-    if "plan" not in world.verbs or not world.action.axes:
-        raise EnvironmentFault(f"world {world.name} does not plan; it answers {', '.join(world.verbs)}")
-    if not world.goal_metric.needs_goal:
-        raise EnvironmentFault(f"world {world.name} plans without goals; executed plans are kept with theirs")
+    plans_to_goals(world, "executed plans are kept with theirs")
     if world.observation.proprioception or not world.observation.native_height:
         raise EnvironmentFault(f"world {world.name} takes proprioception, which files of trajectories do not hold")
     if horizon is not None and horizon < world.planner.horizon:
@@ -153,83 +129,6 @@ def source(options: argparse.Namespace, world: World, stage: Stage, files: Files
     if files is None:
         raise EnvironmentFault(f"--from {kind} needs --trajectories DIR")
     return Recorded(files, world, options.seed, offsets, kind, tuple(options.state or ()))
-
-
-def offsets_of(steps: int | None, world: World) -> Offsets:
-    """How far ahead goals are, model steps; EnvironmentFault for environment steps between two of them."""
-    block = world.action.action_block
-    if steps is not None and steps % block:
-        raise EnvironmentFault(f"--goal-offset {steps} must be a multiple of the world's action_block, {block}")
-    return Offsets(None if steps is None else steps // block, 2 * world.planner.horizon)
-
-
-def remember(options: argparse.Namespace, world: World, kind: str) -> None:
-    """Write what these plans are of; EnvironmentFault where the folder holds plans of something else."""
-    options.out.mkdir(parents=True, exist_ok=True)
-    trail = {
-        "world": world.name,
-        "checkpoint": world.digests.checkpoint,
-        "engines": dict(sorted(world.digests.engines.items())),
-        "environment": options.env,
-        "problems": options.problems or kind,
-        "trajectories": str(options.trajectories),
-        "goal_offset": options.goal_offset,
-        "horizon": options.horizon or world.planner.horizon,
-        "seed": options.seed,
-    }
-    file = options.out / MANIFEST
-    if file.exists():
-        before = json.loads(file.read_text())
-        other = [name for name, value in trail.items() if before.get(name) != value]
-        if other:
-            raise EnvironmentFault(
-                f"{options.out} holds plans with another {', '.join(other)}: name another folder, or delete that one"
-            )
-    elif any(options.out.glob("*.npz")):
-        raise EnvironmentFault(f"{options.out} holds files of something else: name another folder")
-    file.write_text(json.dumps(trail, indent=2) + "\n")
-
-
-def executed(
-    client: Client,
-    world: World,
-    chosen: Opening,
-    problems: Problems,
-    numbers: list[int],
-    at_once: int,
-    horizon: int | None = None,
-) -> Iterator[tuple[int, Executed]]:
-    """Execute the plans of problems, as they come; each thread has an environment of its own.
-
-    Raises what `acting.execute` raises, and EnvironmentFault where the world is exported again meanwhile.
-    """
-    own, lock = threading.local(), threading.Lock()
-    stages: list[Stage] = []
-
-    def one(number: int) -> tuple[int, Executed]:
-        if not hasattr(own, "stage"):
-            with lock:  # libraries behind environments are rarely fond of being loaded twice at once
-                own.stage = chosen.stage()
-                stages.append(own.stage)
-        done = acting.execute(client, world, own.stage, problems(number), horizon)
-        if done.plan.digests["checkpoint"] != world.digests.checkpoint:
-            raise EnvironmentFault(f"world {world.name} was exported again meanwhile; run the command again")
-        return number, done
-
-    left = iter(numbers)
-    pool = ThreadPoolExecutor(at_once)
-    try:
-        # A few more than are at work: what is done waits for nobody, and frames do not pile up.
-        waiting: set[Future[tuple[int, Executed]]] = {pool.submit(one, number) for number in islice(left, 2 * at_once)}
-        while waiting:
-            finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in finished:
-                yield future.result()
-            waiting |= {pool.submit(one, number) for number in islice(left, len(finished))}
-    finally:
-        pool.shutdown(cancel_futures=True)
-        for stage in stages:
-            stage.close()
 
 
 def told(options: argparse.Namespace, tally: Tally) -> str:

@@ -14,6 +14,7 @@ from wmserve_client.environments.problems import Problem, Problems
 from wmserve_client.environments.reporting import Row
 from wmserve_client.environments.simulators import Frame
 from wmserve_client.environments.stage import Stage
+from wmserve_client.environments.stages import stages
 from wmserve_client.results import World
 
 DRAWN_FOR_ONE = 10
@@ -57,33 +58,27 @@ def play(
     quiet: bool,
 ) -> Row:
     """All episodes with one policy."""
-    own, lock, refusals = threading.local(), threading.Lock(), Refusals()
-    stages: list[Stage] = []
+    lock, refusals = threading.Lock(), Refusals()
+    with stages(chosen) as opened:
 
-    def one(episode: Episode) -> bool:
-        if not hasattr(own, "stage"):
-            with lock:
-                own.stage = chosen.stage()
-                stages.append(own.stage)
-        player = make()
-        reached = played(own.stage, world, episode, player, budget)
-        if isinstance(player, Served):
-            with lock:
-                refusals.add(player.counts)
-        return reached
+        def one(episode: Episode) -> bool:
+            player = make()
+            reached = played(opened.own(), world, episode, player, budget)
+            if isinstance(player, Served):
+                with lock:
+                    refusals.add(player.counts)
+            return reached
 
-    pool = ThreadPoolExecutor(at_once)
-    try:
-        bar = tqdm(total=len(episodes), desc=name, unit="episode", mininterval=2, disable=quiet, leave=False)
-        reached = []
-        for success in pool.map(one, episodes):
-            reached.append(success)
-            bar.update()
-        bar.close()
-    finally:
-        pool.shutdown(cancel_futures=True)
-        for stage in stages:
-            stage.close()
+        pool = ThreadPoolExecutor(at_once)
+        try:
+            shown = tqdm(total=len(episodes), desc=name, unit="episode", mininterval=2, disable=quiet, leave=False)
+            reached = []
+            for success in pool.map(one, episodes):
+                reached.append(success)
+                shown.update()
+            shown.close()
+        finally:
+            pool.shutdown(cancel_futures=True)
     return Row(name, tuple(reached), refusals)
 
 

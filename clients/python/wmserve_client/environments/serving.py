@@ -1,9 +1,5 @@
 """A client of a running server, or of one that is started for the occasion and ended with it."""
 
-import os
-import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -13,25 +9,18 @@ from pathlib import Path
 from typing import TypeVar
 
 from wmserve_client.client import Client
-from wmserve_client.environments import EnvironmentFault
+from wmserve_client.environments import EnvironmentFault, processes
 from wmserve_client.errors import NotFound, Overloaded, Unavailable, WmserveError
 from wmserve_client.results import World
 
 T = TypeVar("T")
 LONG_S = 600.0
 """Longest wait for an answer: searches of large models take long without a GPU."""
-START_TIMEOUT_S, STOP_TIMEOUT_S = 180.0, 30.0
+START_TIMEOUT_S = 180.0
 POLL_S = 0.2
 PATIENCE = 20
 """Tries of a call that a busy server, or one whose repository changes, says no to."""
 SERVE = (sys.executable, "-m", "wmserve_client.cli", "serve")
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def patiently(call: Callable[[], T]) -> T:
@@ -79,11 +68,9 @@ def connected(server: str | None, repository: Path, world: str, calibration: str
 @contextmanager
 def started(repository: Path, log: Path) -> Iterator[tuple[str, Callable[[], None]]]:
     """A server's address, and a function that raises once it has ended."""
-    grpc_port, http_port = free_port(), free_port()
-    settings = {"MODEL_REPOSITORY": repository.resolve(), "GRPC_PORT": grpc_port, "HTTP_PORT": http_port}
-    variables = {f"WMSERVE_{name}": str(value) for name, value in settings.items()}
-    with log.open("wb") as output:
-        process = subprocess.Popen(SERVE, env={**os.environ, **variables}, stdout=output, stderr=output)
+    grpc_port, http_port = processes.free_port(), processes.free_port()
+    settings = {"model_repository": repository.resolve(), "grpc_port": grpc_port, "http_port": http_port}
+    process = processes.start(SERVE, log, settings)
 
     def alive() -> None:
         if process.poll() is not None:
@@ -93,12 +80,7 @@ def started(repository: Path, log: Path) -> Iterator[tuple[str, Callable[[], Non
     try:
         yield f"localhost:{grpc_port}", alive
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        processes.end(process)
 
 
 def await_world(client: Client, name: str, calibration: str | None, alive: Callable[[], None] | None = None) -> World:
