@@ -16,7 +16,7 @@ from wmserve_export.families.published import Published
 from wmserve_export.pairs import Pairs
 from wmserve_export.peers import NoPeerError
 from wmserve_export.peers.building import called, load, module_of, part, prepared, settings_of
-from wmserve_export.peers.stable_worldmodel import CausalPredictor, PatchEmbedder, PreJEPA, blocks, scored
+from wmserve_export.peers.stable_worldmodel import CausalPredictor, PatchEmbedder, PreJEPA, blocks, scored, spread
 
 ACTION = "action"
 UNUSED = ("decoder.", "backbone.embeddings.mask_token", "backbone.classifier.")
@@ -40,10 +40,8 @@ class DinoWmPeer:
         assert given.actions is not None, "it knows actions"
         info, known = {"pixels": prepared(given.observations, self.pixels)}, given.observations.shape[1]
         if given.proprioception is not None:
-            values, start = scored(given.proprioception, self.proprioception), 0
-            for name in self.sensed:
-                width = self.model.extra_encoders[name].in_chans
-                info[name], start = values[..., start : start + width], start + width
+            widths = {name: self.model.extra_encoders[name].in_chans for name in self.sensed}
+            info |= spread(scored(given.proprioception, self.proprioception), widths)
         with torch.inference_mode():
             latents = self.model.encode(dict(info), emb_keys=self.sensed)["emb"].flatten(2)
             asked = {name: value[:, None] for name, value in info.items()}

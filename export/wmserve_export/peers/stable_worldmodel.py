@@ -1,6 +1,6 @@
 """What the families of stable-worldmodel have in common, and its import."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -27,6 +27,14 @@ def scored(values: Tensor, axes: Sequence[Axis]) -> Tensor:
     """Values `[..., axes]` in environment units, less their mean, over their standard deviation."""
     mean, std = (torch.tensor([getattr(axis, name) for axis in axes]) for name in ("mean", "std"))
     return (values - mean) / std
+
+
+def spread(values: Tensor, widths: Mapping[str, int]) -> dict[str, Tensor]:
+    """What is felt, `[..., Q]`, as encoders take it that are so wide: each its part, in their order."""
+    found, start = dict[str, Tensor](), 0
+    for name, width in widths.items():
+        found[name], start = values[..., start : start + width], start + width
+    return found
 
 
 def blocks(actions: Tensor, spec: ActionSpec) -> Tensor:

@@ -15,7 +15,7 @@ from wmserve_export.families.published import Published
 from wmserve_export.pairs import Pairs
 from wmserve_export.peers import NoPeerError
 from wmserve_export.peers.building import load, prepared, settings_of
-from wmserve_export.peers.stable_worldmodel import TDMPC2, scored
+from wmserve_export.peers.stable_worldmodel import TDMPC2, scored, spread
 
 UNUSED = ("target_qs.", "scale.")
 
@@ -37,10 +37,8 @@ class Tdmpc2Peer:
         if given.observations is not None:
             info["pixels"] = prepared(given.observations[:, 0], self.pixels)
         if given.proprioception is not None:
-            values, start = scored(given.proprioception[:, 0], self.proprioception), 0
-            for name, part in self.model.extra_encoders.items():
-                width = part[0].in_features
-                info[name], start = values[:, start : start + width], start + width
+            widths = {name: part[0].in_features for name, part in self.model.extra_encoders.items()}
+            info |= spread(scored(given.proprioception[:, 0], self.proprioception), widths)
         actions, path = scored(given.actions, self.action.axes), []
         with torch.inference_mode():
             latents = step = self.model.encode(info)
