@@ -12,8 +12,12 @@
     alignment    which shift of the actions predicts best, by the world's own engines
     statistics   mean, standard deviation and range of each axis
     writing      files that are whole or not there
+    job          a data set, a world and what a user chose; what one file holds
+    shifts       the shift that is used: as said, as found before, or as alignment finds
     convert      one episode after the other
-    report       what was written, what was left out and why
+    counting     what comes of them
+    report       what was written, what was left out and why; totals puts it together
+    gathering    statistics alone, before there is a world
 
 Axes: `L` frames at model steps, `A` action dimension, `R` readouts; image height and width are `h w`. A row is what a
 data set holds of one moment.

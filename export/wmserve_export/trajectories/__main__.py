@@ -15,8 +15,9 @@ from wmserve_export.calibration.trajectories import CalibrationError
 from wmserve_export.trajectories import formats, selecting, statistics
 from wmserve_export.trajectories.arguments import parser
 from wmserve_export.trajectories.bounds import DataError
-from wmserve_export.trajectories.convert import Conversion, gather_statistics
+from wmserve_export.trajectories.convert import Conversion
 from wmserve_export.trajectories.formats import Reading
+from wmserve_export.trajectories.gathering import gather_statistics
 from wmserve_export.trajectories.options import Options, part
 from wmserve_export.trajectories.source import Source
 

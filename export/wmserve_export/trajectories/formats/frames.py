@@ -9,36 +9,23 @@ by the names of those. Columns named alike but for a number (action_0, action_1 
 column by what they share: action.
 """
 
-import csv
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
-from wmserve_export.trajectories.bounds import (
-    MAX_EPISODES,
-    MAX_IMAGE_BYTES,
-    MAX_KEYS,
-    MAX_ROWS,
-    DataError,
-    at_most,
-)
+from wmserve_export.trajectories.bounds import MAX_EPISODES, MAX_ROWS, DataError, at_most
 from wmserve_export.trajectories.formats import Reading
-from wmserve_export.trajectories.formats.images import SUFFIXES, decode
-from wmserve_export.trajectories.formats.places import inside
-from wmserve_export.trajectories.source import Column, Floats, Frame, Recording
+from wmserve_export.trajectories.formats.csv_rows import grouped, is_number, parsed, records
+from wmserve_export.trajectories.formats.frames_rows import Rows, beside
+from wmserve_export.trajectories.formats.images import SUFFIXES
+from wmserve_export.trajectories.source import Column, Recording
 
 EPISODE = ("episode", "episode_index", "episode_idx", "episode_id")
 """Names of the column that tells episodes apart."""
-IMAGES = "images"
-"""Camera of images that lie beside a CSV and have no folder of their own."""
-PART = re.compile(r"(.+?)(?:[._](?:\d+|[xyzw]|roll|pitch|yaw)|\[\d+\])")
-MAX_LINE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -151,107 +138,3 @@ class Frames:
                 raise DataError(f"{where}: must have an image for each of {len(rows)} rows; {camera} has {len(images)}")
         numbers = np.asarray(values, np.float32).reshape(len(rows), len(wanted))
         yield Rows(self._folder, place.file.parent, where, numbers, wanted, self.groups, images)
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Fits `Recording`."""
-
-    folder: Path
-    beside: Path
-    where: str
-    numbers: Floats
-    names: Sequence[str]
-    groups: Mapping[str, tuple[str, ...]]
-    images: Sequence[str]
-
-    @property
-    def rows(self) -> int:
-        """Of the CSV."""
-        return len(self.numbers)
-
-    def frames(self, rows: Sequence[int]) -> Iterator[tuple[int, Frame]]:
-        """Read and decoded one by one."""
-        for position, row in enumerate(rows):
-            where = f"{self.where} row {row}"
-            file = inside(self.folder, str(self.beside.relative_to(self.folder) / self.images[row]), where)
-            if not file.is_file():
-                raise DataError(f"{where}: there is no image {self.images[row]}")
-            at_most(f"{where} {file.name}", "bytes of an image", file.stat().st_size, MAX_IMAGE_BYTES)
-            yield position, decode(file.read_bytes(), f"{where} {file.name}")
-
-    def column(self, key: str) -> Floats:
-        """Those that the key stands for."""
-        return self.numbers[:, [self.names.index(name) for name in self.groups[key]]]
-
-
-def records(content: BinaryIO, where: str, first: int = 0) -> Iterator[tuple[int, list[str], list[str]]]:
-    """Rows of a CSV, from byte `first` on if that is not 0: where each begins, the header, its values."""
-
-    def lines() -> Iterator[str]:
-        while line := content.readline(MAX_LINE + 1):
-            at_most(where, "bytes of a line", len(line), MAX_LINE)
-            yield line.decode("utf-8-sig")
-
-    content.seek(0)
-    try:
-        header = next(csv.reader(lines(), strict=True), [])
-        at_most(where, "columns", len(header), MAX_KEYS)
-        if len(set(header)) != len(header):
-            raise DataError(f"{where}: names of columns must differ: {', '.join(header)}")
-        if first:
-            content.seek(first)
-        reader, start = csv.reader(lines(), strict=True), content.tell()
-        for row in reader:
-            if row and len(row) != len(header):
-                raise DataError(f"{where}: a row must have {len(header)} values, as the first line has, not {len(row)}")
-            if row:
-                yield start, header, row
-            start = content.tell()
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{where} cannot be read as CSV: {error}") from None
-
-
-def is_number(text: str) -> bool:
-    """Whether it can be read as one."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def parsed(values: Sequence[str], names: Sequence[str], where: str) -> list[float]:
-    """Numbers of a row; an empty value is none (NaN)."""
-    found = []
-    for name, value in zip(names, values, strict=True):
-        if value and not is_number(value):
-            raise DataError(f"{where}: {name} must be a number, not {value[:50]!r}")
-        found.append(float(value or "nan"))
-    return found
-
-
-def grouped(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Columns by name, and those that are named alike by what they share."""
-    found = {name: (name,) for name in names}
-    shared: dict[str, tuple[str, ...]] = {}
-    for name in names:
-        if (match := PART.fullmatch(name)) and match[1] not in found:
-            shared[match[1]] = (*shared.get(match[1], ()), name)
-    return {**{key: group for key, group in shared.items() if len(group) > 1}, **found}
-
-
-def beside(folder: Path) -> dict[str, list[str]]:
-    """Images in a folder and in the folders in it, by camera, in order; paths are relative to it."""
-    found: dict[str, list[str]] = {}
-    for file in (*folder.glob("*"), *folder.glob("*/*")):
-        if file.suffix.lower() in SUFFIXES:
-            camera = IMAGES if file.parent == folder else file.parent.name
-            found.setdefault(camera, []).append(str(file.relative_to(folder)))
-            at_most(str(folder.name), "images", len(found[camera]), MAX_ROWS)
-    return {camera: sorted(images, key=by_number) for camera, images in sorted(found.items())}
-
-
-def by_number(name: str) -> list[tuple[int, str]]:
-    """Sorts 2 before 10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name) if part]
