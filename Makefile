@@ -1,4 +1,5 @@
 # `make serve` and `make test` set up what they need on a fresh machine; `make help` lists the rest.
+# What a target runs takes more arguments: make eval ARGS="--episodes 20".
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,6 +8,9 @@ TRITON := .triton
 PEERS := .venv-peers
 LEROBOT := .lerobot
 DEPLOY_TOOLS := .deploy-tools
+ARGS :=
+REPOSITORY := model_repository
+PLANS := build/plans
 STUBS := proto/wmserve/v1/world_model_pb2.py proto/wmserve/v1/world_model_pb2.pyi proto/wmserve/v1/world_model_pb2_grpc.py
 
 .DEFAULT_GOAL := help
@@ -30,16 +34,18 @@ test-others:
 	$(BIN)/python -m pytest --ignore tests/export
 
 train: $(VENV)/.dev ## Make the reference world from nothing (data, training, goal metric)
-	$(BIN)/wmserve train --out build/two_room
+	$(BIN)/wmserve train --out build/two_room $(ARGS)
 
 export: $(VENV)/.dev $(TRITON)/.installed ## Write the reference world's engines into model_repository/, and calibrate them
-	$(BIN)/wmserve export export/wmserve_export/reference/two_room --repository model_repository --replace
-	rm -rf build/plans
-	$(BIN)/wmserve execute two_room --env wmserve_export.reference.rooms:Rooms --seed 10000000 --out build/plans
-	$(BIN)/python -m wmserve_export.reference.calibrate --repository model_repository --planned build/plans
+	$(BIN)/wmserve export export/wmserve_export/reference/two_room --repository $(REPOSITORY) --replace $(ARGS)
+	rm -rf $(PLANS)
+	$(BIN)/wmserve execute two_room --env wmserve_export.reference.rooms:Rooms --repository $(REPOSITORY) --seed 10000000 \
+		--out $(PLANS) $(if $(COUNT),--count $(COUNT))
+	$(BIN)/python -m wmserve_export.reference.calibrate --repository $(REPOSITORY) --planned $(PLANS) \
+		$(if $(COUNT),--count $(COUNT))
 
 eval: $(VENV)/.dev $(TRITON)/.installed ## Play the environment through a server; prints success with intervals
-	$(BIN)/python -m loadtest.evaluation.two_room
+	$(BIN)/python -m loadtest.evaluation.two_room $(ARGS)
 
 lint: $(VENV)/.dev ## Lint, formatting, types, import rules, generated code
 	$(BIN)/ruff check .
@@ -54,31 +60,31 @@ proto: $(VENV)/.dev ## Generate the stubs again
 		wmserve/v1/world_model.proto
 
 bench-runtime: $(VENV)/.dev ## Measure the CPU runtimes that could run the engines
-	$(BIN)/python loadtest/bench_runtime.py
+	$(BIN)/python loadtest/bench_runtime.py $(ARGS)
 
 bench: $(VENV)/.dev $(TRITON)/.installed $(PEERS)/.installed ## All benchmarks, one table (half an hour)
-	$(BIN)/python -W ignore -m loadtest.bench
+	$(BIN)/python -W ignore -m loadtest.bench $(ARGS)
 
 bench-plan: $(VENV)/.dev $(TRITON)/.installed ## Measure planning, beside stable-worldmodel's solver
-	$(BIN)/python -W ignore -m loadtest.bench_plan
+	$(BIN)/python -W ignore -m loadtest.bench_plan $(ARGS)
 
 bench-serve: $(VENV)/.dev $(TRITON)/.installed $(PEERS)/.installed ## Measure serving, beside Triton alone and other servers
-	$(BIN)/python -m loadtest.bench_serve
+	$(BIN)/python -m loadtest.bench_serve $(ARGS)
 
 trust: $(VENV)/.dev $(TRITON)/.installed ## Measure whether the world's words about its own errors hold
-	$(BIN)/python -W ignore -m loadtest.bench_trust
+	$(BIN)/python -W ignore -m loadtest.bench_trust $(ARGS)
 
 cluster-test: $(VENV)/.dev $(TRITON)/.installed ## Kill and drain members of a cluster on loopback, under load (needs a Redis)
-	$(BIN)/python -m loadtest.cluster_test --keep
+	$(BIN)/python -m loadtest.cluster_test --keep $(ARGS)
 
 families: $(VENV)/.dev ## Export every model family in every format, beside its reference; docs/families.md
-	$(BIN)/python -W ignore -m loadtest.families.table
+	$(BIN)/python -W ignore -m loadtest.families.table $(ARGS)
 
 load: $(VENV)/.dev $(TRITON)/.installed ## Load a server with locust up to its knee; a page of plots in build/load/
-	$(BIN)/python -W ignore -m loadtest.load
+	$(BIN)/python -W ignore -m loadtest.load $(ARGS)
 
 own-world: $(VENV)/.dev $(TRITON)/.installed ## Take checkpoints of other code the whole way, on two environments (two hours)
-	@$(BIN)/python -W ignore -m loadtest.own_world
+	@$(BIN)/python -W ignore -m loadtest.own_world $(ARGS)
 
 deploy-check: $(VENV)/.dev $(DEPLOY_TOOLS)/.installed ## Prove what can be proved of the Helm chart without a cluster
 	@$(BIN)/python -m deploy.checks

@@ -13,7 +13,7 @@ from dataclasses import replace
 from loadtest import bench_plan, bench_serve
 from loadtest.serve import closed_loop
 
-SHORT_PLAN, SHORT_SERVE = ["together"], ["peers"]
+SHORT_PLAN, SHORT_SERVE = ["together"], ["memory"]
 """Of each half the part that the short forms of its own command leave out."""
 
 

@@ -292,7 +292,7 @@ def collapse(report: Report, chosen: Options) -> None:
     """Whether encoders that have collapsed are kept from being served, and healthy ones are not."""
     latents = collapsed.healthy_latents(collapsed.BATCH * chosen.batches)
     said = {name: collapsed.said_of(change) for name, change in collapsed.encoders(latents).items()}
-    healthy = {name: health.finding(found) for name, found in collapsed.sound(())}
+    healthy = {name: health.finding(found) for name, found in collapsed.sound(collapsed.TRAJECTORIES, ())}
     rows = [*said.items(), *((f"{name} (healthy)", text or "ok") for name, text in healthy.items())]
     report.table("Collapsed encoders, and what readiness says", ("encoder", "said"), rows)
     missed = sum("calibration has found" not in text for text in said.values())

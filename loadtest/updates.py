@@ -1,6 +1,6 @@
 """Calls of a world while it is exported, calibrated, promoted and rolled back: how many of them fail?
 
-    python -m loadtest.updates --calls 10000
+    python -m loadtest.updates --calls 10000 [--short]
 
 Serves a small world from a repository of its own and asks it over HTTP, without retries, from several callers at once;
 each encodes, rolls out by that handle, and plans from it. Meanwhile the commands that change versions are run, as a
@@ -186,11 +186,18 @@ def say(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def steps(repository: Path) -> Sequence[tuple[str, Callable[[], None], int]]:
+def steps(repository: Path, short: bool) -> Sequence[tuple[str, Callable[[], None], int]]:
     """What is done under load, and the version that answers afterwards."""
     place = ("--repository", str(repository))
+    export = ("export", lambda: command("wmserve_export", str(CHECKPOINT), *place, *EXPORT), 2)
+    if short:
+        return (
+            export,
+            ("rollback", lambda: versions("rollback", WORLD, *place), 1),
+            ("promote", lambda: versions("promote", f"{WORLD}@2", *place), 2),
+        )
     return (
-        ("export", lambda: command("wmserve_export", str(CHECKPOINT), *place, *EXPORT), 2),
+        export,
         ("calibrate", lambda: calibrate(repository), 3),
         ("rollback", lambda: versions("rollback", WORLD, *place), 2),
         ("promote", lambda: versions("promote", f"{WORLD}@3", *place), 3),
@@ -203,6 +210,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--calls", type=int, default=10_000, help="least calls (default: %(default)s)")
     parser.add_argument("--callers", type=int, default=CALLERS, help="who ask at once (default: %(default)s)")
+    parser.add_argument("--short", action="store_true", help="a smoke test: exports and calibrates less often")
     options = parser.parse_args(argv)
     took = dict[str, float]()
     with tempfile.TemporaryDirectory() as folder:
@@ -211,11 +219,11 @@ def main(argv: list[str] | None = None) -> int:
         with running(Path(folder) / "log", model_repository=str(repository)) as server:
             server.wait_ready()
             with load(server, WORLD, options.callers) as tally:
-                for name, change, version in steps(repository):
+                for name, change, version in steps(repository, options.short):
                     change()
                     took[name] = round(until(tally, version), 2)
                     say(f"{name}: version {version} answers after {took[name]} s, {tally.calls} calls")
-                turns = cycle((3, 4))
+                turns = cycle((version - 1, version))
                 while tally.calls < options.calls:
                     versions("rollback", WORLD, "--repository", str(repository))
                     until(tally, next(turns))

@@ -26,6 +26,7 @@ import torch
 from tqdm import tqdm
 from wmserve_export import families
 from wmserve_export.__main__ import Opened, checkpoint
+from wmserve_export.export import one_thread
 from wmserve_export.families import CONFIG_FILE, Encoder, Filler, Predictor, Rewarded
 from wmserve_export.families.tdmpc2 import layers as tdmpc2_layers
 from wmserve_export.gates import GateError
@@ -246,12 +247,13 @@ def run(chosen: list[str] | None = None) -> Found:
     return found
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--families", nargs="+", choices=list(BREAKAGES), help="default: all")
-    torch.set_num_threads(1)
-    print(json.dumps(run(parser.parse_args().families).summary()))
+    options = parser.parse_args(argv)
+    with one_thread():
+        print(json.dumps(run(options.families).summary()))
 
 
 if __name__ == "__main__":

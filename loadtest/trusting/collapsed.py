@@ -1,6 +1,6 @@
 """Encoders that have collapsed in four ways, made from the reference world's; and what is said of them.
 
-    python -m loadtest.trusting.collapsed [--also REPOSITORY WORLD TRAJECTORIES ...]
+    python -m loadtest.trusting.collapsed [--also REPOSITORY WORLD TRAJECTORIES ...] [--short]
 
 measures them, tiny-jepa's weights, and healthy encoders of other families and widths, without a server, and prints
 a line of JSON: `collapse_missed` of those, `collapse_false` of these. `--also` counts a world of one's own among the
@@ -11,6 +11,7 @@ import argparse
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from shutil import copytree
 
@@ -35,7 +36,7 @@ from loadtest.trusting.rollouts import WORLD, Doubles
 
 REPOSITORY = ROOT / "model_repository"
 SEED = 16_000_000
-TRAJECTORIES = 450
+TRAJECTORIES, SHORT_TRAJECTORIES = 450, 100
 BATCH, EACH = 128, 4
 """Healthy frames that are looked at together, and those that one trajectory gives."""
 KEY = "encode/engine.onnx"
@@ -151,25 +152,25 @@ def of_world(place: Path, name: str, source: Iterable[Trajectory], count: int = 
     return health.measure(found.thumbnails, found.context[:, -1], found.latents, found.truth)
 
 
-def broken() -> Iterator[tuple[str, Health]]:
-    """The four, and weights that hardly predict."""
-    logs = list(calibrate.trajectories(SEED, TRAJECTORIES))
+def broken(count: int) -> Iterator[tuple[str, Health]]:
+    """The four, and weights that hardly predict, each on `count` trajectories."""
+    logs = list(calibrate.trajectories(SEED, count))
     for name, change in encoders(healthy_latents(CLUSTERS * EACH)).items():
         with tempfile.TemporaryDirectory() as folder:
             prepare(Path(folder) / "repository", change)
-            yield name, of_world(Path(folder) / "repository", WORLD, logs)
+            yield name, of_world(Path(folder) / "repository", WORLD, logs, count)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "repository"
         export_world(tiny.checkpoint(Path(folder) / "checkpoint"), place, ExportOptions(rank_problems=20), show=False)
-        yield tiny.NAME, of_world(place, tiny.NAME, tiny.logs(TRAJECTORIES))
+        yield tiny.NAME, of_world(place, tiny.NAME, tiny.logs(count), count)
 
 
-def sound(also: Iterable[tuple[str, str, str]]) -> Iterator[tuple[str, Health]]:
+def sound(count: int, also: Iterable[tuple[str, str, str]]) -> Iterator[tuple[str, Health]]:
     """The reference world, the world with a pit, those of `healthy`, and others in repositories."""
-    yield WORLD, of_world(REPOSITORY, WORLD, calibrate.trajectories(SEED, TRAJECTORIES))
+    yield WORLD, of_world(REPOSITORY, WORLD, calibrate.trajectories(SEED, count), count)
     with tempfile.TemporaryDirectory() as folder:
         export_world(trap.CHECKPOINT, Path(folder), ExportOptions(rank_problems=20), show=False)
-        yield trap.NAME, of_world(Path(folder), trap.NAME, trap.logs(TRAJECTORIES))
+        yield trap.NAME, of_world(Path(folder), trap.NAME, trap.logs(count), count)
     for name, seen in healthy.encoders():
         thumbnails = np.stack([health.thumbnail(frame) for frame in seen.frames])
         yield name, health.measure(thumbnails, seen.start, seen.predicted, seen.truth)
@@ -185,10 +186,12 @@ def main() -> None:
     """Measure, and print a line for each and the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--also", nargs=3, action="append", default=[], metavar=("REPOSITORY", "WORLD", "TRAJECTORIES"))
-    also = parser.parse_args().also
+    parser.add_argument("--short", action="store_true", help="a smoke test: the first of each, few trajectories")
+    options = parser.parse_args()
+    count, most = (SHORT_TRAJECTORIES, 1) if options.short else (TRAJECTORIES, None)
     said: dict[str, list[str | None]] = {"broken": [], "sound": []}
-    for kind, encoders_ in (("broken", broken()), ("sound", sound(also))):
-        for name, found in encoders_:
+    for kind, encoders_ in (("broken", broken(count)), ("sound", sound(count, options.also))):
+        for name, found in islice(encoders_, most):
             said[kind].append(health.finding(found))
             figures = {field: float(f"{value:.3g}") for field, value in found.model_dump().items()}
             print(json.dumps({"encoder": name, "kind": kind, "finding": said[kind][-1], **figures}), flush=True)
