@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from tqdm import tqdm
@@ -14,7 +13,7 @@ from wmserve_client.environments.problems import Problem, Problems
 from wmserve_client.environments.reporting import Row
 from wmserve_client.environments.simulators import Frame
 from wmserve_client.environments.stage import Stage
-from wmserve_client.environments.stages import stages
+from wmserve_client.environments.stages import Stages
 from wmserve_client.results import World
 
 DRAWN_FOR_ONE = 10
@@ -59,26 +58,22 @@ def play(
 ) -> Row:
     """All episodes with one policy."""
     lock, refusals = threading.Lock(), Refusals()
-    with stages(chosen) as opened:
+    with Stages(chosen, at_once) as stages:
 
         def one(episode: Episode) -> bool:
             player = make()
-            reached = played(opened.own(), world, episode, player, budget)
+            reached = played(stages.own(), world, episode, player, budget)
             if isinstance(player, Served):
                 with lock:
                     refusals.add(player.counts)
             return reached
 
-        pool = ThreadPoolExecutor(at_once)
-        try:
-            shown = tqdm(total=len(episodes), desc=name, unit="episode", mininterval=2, disable=quiet, leave=False)
-            reached = []
-            for success in pool.map(one, episodes):
-                reached.append(success)
-                shown.update()
-            shown.close()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        shown = tqdm(total=len(episodes), desc=name, unit="episode", mininterval=2, disable=quiet, leave=False)
+        reached = []
+        for future in [stages.submit(one, episode) for episode in episodes]:
+            reached.append(future.result())
+            shown.update()
+        shown.close()
     return Row(name, tuple(reached), refusals)
 
 
