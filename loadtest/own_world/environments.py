@@ -1,7 +1,7 @@
 """The two environments of the story, and how much of each is recorded, learned and played."""
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -82,11 +82,15 @@ class Own:
     """Environment steps of an episode, for training and held out."""
     training: tuple[str, ...] = ()
     """Words of the training command."""
+    full: dict[str, Any] = field(default_factory=dict)
+    """What of `FULL` is otherwise here."""
 
     def of(self, size: Size) -> Size:
         """How much of this environment."""
         training, held_out = self.scale
-        return replace(size, episodes=round(size.episodes * training), held_out=round(size.held_out * held_out))
+        other = self.full if size is FULL else {}
+        scaled = replace(size, episodes=round(size.episodes * training), held_out=round(size.held_out * held_out))
+        return replace(scaled, **other)
 
 
 TWO_ROOM = Own(
@@ -107,5 +111,9 @@ REACHER = Own(
     scale=(0.4, 0.5),
     longest=(75, 60),
     training=("--patch", "8"),
+    full={
+        "planner": {"horizon": 2, "candidate_count": 64, "iterations": 8, "elite_count": 8, "receding_horizon": 1},
+        "export": ("--horizons", "2"),
+    },
 )
 ENVIRONMENTS = (TWO_ROOM, REACHER)

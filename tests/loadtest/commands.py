@@ -53,7 +53,7 @@ SHORT = {
     "make train": Short("--short --episodes 1 --out {folder}/world", says=r"\d+\.\d % \["),
     "make export": Short(
         "--rank-problems 1 --gate-candidates 20 --horizons 5",
-        says=r"exported two_room, checked.*300 executed plans in.*calibrated",
+        says=r"300 executed plans in.*two_room: calibrated on.*exported two_room, checked",
         variables="REPOSITORY={folder}/repository PLANS={folder}/plans COUNT=300",
     ),
     "make bench": Short("--short", ("together_same", "missed"), needs=H2LOAD, bounds={"together_same": (1, 1)}),
