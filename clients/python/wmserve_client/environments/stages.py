@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import TracebackType
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from wmserve_client.environments.opening import Opening
 from wmserve_client.environments.stage import Stage
@@ -23,7 +23,7 @@ class Stages:
         self._chosen, self._at_once = chosen, at_once
         self._own, self._lock = threading.local(), threading.Lock()
         self._pool = ThreadPoolExecutor(at_once)
-        self._begun: set[Future[object]] = set()
+        self._begun: set[Future[Any]] = set()
 
     def own(self) -> Stage:
         """This thread's."""
