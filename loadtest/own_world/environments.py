@@ -30,6 +30,10 @@ class Size:
     """Words of `wmserve export`."""
     readouts: bool = True
     """Whether latents have to hold what is to be read from them."""
+    broken: int = 5
+    """Wrong settings under which the weights are exported, too."""
+    calibrate: tuple[str, ...] = ()
+    """Words of `wmserve calibrate`."""
 
 
 FULL = Size(
@@ -55,10 +59,13 @@ SHORT = Size(
     fresh_plans=30,
     played=4,
     planner={"horizon": 1, "candidate_count": 16, "iterations": 1, "elite_count": 4, "receding_horizon": 1},
-    export=("--horizons", "1", "--rank-problems", "1", "--gate-candidates", "16"),
+    export=("--horizons", "1", "--rank-problems", "1", "--gate-candidates", "20"),
     readouts=False,
+    broken=1,
+    calibrate=("--serve-anyway",),
 )
-"""The least that every command takes: calibrations take 300 trajectories and as many plans."""
+"""The least that every command takes: calibrations take 300 trajectories and as many plans. What thirty steps of training
+leave behind is taken for collapsed, as it should be; the operator serves it all the same."""
 
 
 @dataclass(frozen=True)

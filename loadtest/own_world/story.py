@@ -108,7 +108,7 @@ def export(story: Story) -> int:
     register_torchvision_operators()
     breaking.write_pairs(story.checkpoint, read([story.recording("data")]), pairs)
     exported(story, story.checkpoint, "repository", pairs)
-    copies = breaking.broken(story.checkpoint, story.folder / "broken")
+    copies = breaking.broken(story.checkpoint, story.folder / "broken")[: story.size.broken]
     return sum(exported(story, copy, "tried", pairs, statuses=(0, *REFUSED)) for copy in copies)
 
 
@@ -148,6 +148,7 @@ def calibrate(story: Story) -> None:
         *story.place,
         *("--env", story.own.environment, "--planned", story.folder / "plans"),
         *("--count", story.size.plans, "--seed", PLANS_SEED),
+        *story.size.calibrate,
     )
 
 
@@ -193,7 +194,7 @@ def tell(story: Story) -> dict[str, Any]:
     held = afresh(story)
     fitted, fitted_easy = evaluate(story, True, "wmserve"), evaluate(story, False, "wmserve")
     return {
-        "reference_gate_tried": len(breaking.BREAKS),
+        "reference_gate_tried": story.size.broken,
         "reference_gate_missed": missed,
         **{f"usual_{name}": easy[name] for name in ("wmserve", "peer", "random")},
         **{f"hard_{name}": hard[name] for name in ("wmserve", "peer", "random")},
