@@ -64,8 +64,8 @@ SHORT = Size(
     broken=1,
     calibrate=("--serve-anyway",),
 )
-"""The least that every command takes: calibrations take 300 trajectories and as many plans. What thirty steps of training
-leave behind is taken for collapsed, as it should be; the operator serves it all the same."""
+"""The least that every command takes: calibrations take 300 trajectories and as many plans. What thirty steps of
+training leave behind is taken for collapsed, as it should be; the operator serves it all the same."""
 
 
 @dataclass(frozen=True)

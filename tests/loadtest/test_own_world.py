@@ -13,6 +13,7 @@ import torch
 from wmserve_client.environments import EnvironmentFault
 from wmserve_client.environments.opening import Opening
 from wmserve_client.environments.stage import Outcome, Stage
+from wmserve_export import repository
 from wmserve_export.families.facts import read_facts
 
 from loadtest.own_world import breaking, collect, lewm, train
@@ -156,9 +157,10 @@ def test_a_short_story(tmp_path: Path) -> None:
     assert (figures["reference_gate_tried"], figures["reference_gate_missed"]) == (SHORT.broken, 0)
     assert figures["coverage_steps_low"] > 0.7
     assert figures["coverage_plans_low"] > 0.5
-    contract = json.loads(next((tmp_path / "two_room" / "repository").rglob("world.json")).read_text())
-    assert contract["name"] == "two_room_own"
-    assert contract["calibration"]["planned"]["plans"] == 300
+    calibration = repository.read(tmp_path / "two_room" / "repository", "two_room_own").calibration
+    assert calibration is not None
+    assert calibration.planned is not None
+    assert calibration.planned.plans == 300
 
 
 def test_a_command_that_fails_ends_the_story(tmp_path: Path) -> None:
