@@ -83,7 +83,7 @@ families: $(VENV)/.dev ## Export every model family in every format, beside its 
 load: $(VENV)/.dev $(TRITON)/.installed ## Load a server with locust up to its knee; a page of plots in build/load/
 	$(BIN)/python -W ignore -m loadtest.load $(ARGS)
 
-own-world: $(VENV)/.dev $(TRITON)/.installed ## Take checkpoints of other code the whole way, on two environments (two hours)
+own-world: $(VENV)/.dev $(TRITON)/.installed ## Take checkpoints of other code the whole way, on two environments (hours)
 	@$(BIN)/python -W ignore -m loadtest.own_world $(ARGS)
 
 deploy-check: $(VENV)/.dev $(DEPLOY_TOOLS)/.installed ## Prove what can be proved of the Helm chart without a cluster
