@@ -17,7 +17,7 @@ os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 os.environ.setdefault("LOGURU_LEVEL", "WARNING")
 
 import torch
-from wmserve_export.reference.verify import register_torchvision_operators
+from wmserve.torchvision import declare_operators
 
 IMAGE = 64
 """Height and width of recorded frames, pixels."""
@@ -87,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--longest", type=int, default=LONGEST, help="environment steps of an episode")
     arguments = parser.parse_args(argv)
     torch.set_num_threads(1)
-    register_torchvision_operators()
+    declare_operators()
     warnings.filterwarnings("ignore", category=UserWarning)
     collect(arguments.environment, arguments.out, arguments.episodes, arguments.seed, arguments.longest)
     return 0

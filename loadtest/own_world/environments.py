@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from loadtest.own_world.train import PLANNER
+
 
 @dataclass(frozen=True)
 class Size:
@@ -12,8 +14,8 @@ class Size:
     """Recorded for training."""
     held_out: int
     """Recorded for all that comes after it, by other seeds."""
-    longest: int
-    """Environment steps of an episode, where its environment says no less."""
+    longest: tuple[int, int]
+    """Environment steps of an episode, for training and held out."""
     steps: int
     """Of training."""
     shares: dict[str, float]
@@ -24,6 +26,10 @@ class Size:
     """Executed afterwards, to look whether that holds."""
     played: int
     """Episodes of each evaluation."""
+    near: int
+    """Environment steps to the goal of usual problems; the budget is twice as many."""
+    far: int
+    """The same of hard problems."""
     planner: dict[str, int]
     """The search, in world.json."""
     export: tuple[str, ...]
@@ -39,25 +45,29 @@ class Size:
 FULL = Size(
     episodes=1500,
     held_out=1600,
-    longest=100,
+    longest=(100, 100),
     steps=2000,
     shares={"fit": 0.4, "calibration": 0.4, "fresh": 0.2},
     plans=1000,
     fresh_plans=400,
     played=100,
-    planner={"horizon": 5, "candidate_count": 64, "iterations": 6, "elite_count": 8, "receding_horizon": 2},
+    near=25,
+    far=40,
+    planner=PLANNER,
     export=("--horizons", "5"),
 )
 """Two-Room took an hour after its training, on two busy cores and with 600 plans."""
 SHORT = Size(
     episodes=16,
     held_out=560,
-    longest=20,
+    longest=(20, 20),
     steps=30,
     shares={"fit": 0.12, "calibration": 0.74, "fresh": 0.14},
     plans=300,
     fresh_plans=30,
     played=4,
+    near=5,
+    far=5,
     planner={"horizon": 1, "candidate_count": 16, "iterations": 1, "elite_count": 4, "receding_horizon": 1},
     export=("--horizons", "1", "--rank-problems", "1", "--gate-candidates", "20"),
     readouts=False,
@@ -81,12 +91,8 @@ class Own:
     """Names of what is to be read from latents, and where recordings have them."""
     readouts: tuple[str, ...]
     """What `wmserve fit` is to read from latents."""
-    hard: tuple[str, ...]
-    """Words of `wmserve evaluate` for problems that are hard by latent distance."""
-    scale: tuple[float, float] = (1.0, 1.0)
-    """Of the size's recorded episodes, for training and held out: those of Reacher are all as long as can be."""
-    longest: tuple[int, int] = (100, 100)
-    """Environment steps of an episode, for training and held out."""
+    hard: tuple[str, ...] = ()
+    """Words of `wmserve evaluate` that draw hard problems; without them goals are `far` ahead."""
     training: tuple[str, ...] = ()
     """Words of the training command."""
     full: dict[str, Any] = field(default_factory=dict)
@@ -94,10 +100,7 @@ class Own:
 
     def of(self, size: Size) -> Size:
         """How much of this environment."""
-        training, held_out = self.scale
-        other = self.full if size is FULL else {}
-        scaled = replace(size, episodes=round(size.episodes * training), held_out=round(size.held_out * held_out))
-        return replace(scaled, **other)
+        return replace(size, **self.full) if size is FULL else size
 
 
 TWO_ROOM = Own(
@@ -114,11 +117,11 @@ REACHER = Own(
     form="h5",
     columns={"finger_x": "finger_pos[0]", "finger_y": "finger_pos[1]"},
     readouts=("finger_x:m:-0.3:0.3", "finger_y:m:-0.3:0.3"),
-    hard=("--goal-offset", "40", "--budget", "80"),
-    scale=(0.4, 0.5),
-    longest=(75, 60),
     training=("--patch", "8"),
     full={
+        "episodes": 600,
+        "held_out": 800,
+        "longest": (75, 60),
         "planner": {"horizon": 2, "candidate_count": 64, "iterations": 8, "elite_count": 8, "receding_horizon": 1},
         "export": ("--horizons", "2"),
     },

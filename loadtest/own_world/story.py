@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wmserve.intervals import paired
-from wmserve_export.reference.verify import register_torchvision_operators
+from wmserve.torchvision import declare_operators
 
 from loadtest.own_world import breaking
 from loadtest.own_world.collect import IMAGE
@@ -21,7 +21,6 @@ from loadtest.own_world.recordings import read
 
 TRAINING_SEED, HELD_OUT_SEED = 0, 10_000_000
 PLANS_SEED, FRESH_SEED, EVALUATION_SEED = 20_000_000, 30_000_000, 40_000_000
-GOAL_OFFSET = 25
 AFRESH = (
     "coverage_steps_low",
     "coverage_steps_high",
@@ -77,11 +76,11 @@ def record_and_train(story: Story) -> None:
     """What a user has before wmserve comes in: recordings, and a checkpoint of their own; each is made once."""
     own, size, run = story.own, story.size, story.commands
     parts = ("data", size.episodes, TRAINING_SEED), ("held_out", size.held_out, HELD_OUT_SEED)
-    for (part, episodes, seed), most in zip(parts, own.longest, strict=True):
+    for (part, episodes, seed), longest in zip(parts, size.longest, strict=True):
         if not story.recording(part).exists():
             unfinished = story.recording(f"unfinished_{part}")
             remove(unfinished)
-            words = ("--out", unfinished, "--episodes", episodes, "--seed", seed, "--longest", min(most, size.longest))
+            words = ("--out", unfinished, "--episodes", episodes, "--seed", seed, "--longest", longest)
             run.python("loadtest.own_world.collect", own.name, *words)
             unfinished.rename(story.recording(part))
     words = ("--name", story.name, "--out", story.checkpoint, "--steps", size.steps, *own.training)
@@ -105,7 +104,7 @@ def export(story: Story) -> int:
     Both are held against the same examples of the trained model.
     """
     pairs = story.folder / "pairs.npz"
-    register_torchvision_operators()
+    declare_operators()
     breaking.write_pairs(story.checkpoint, read([story.recording("data")]), pairs)
     exported(story, story.checkpoint, "repository", pairs)
     copies = breaking.broken(story.checkpoint, story.folder / "broken")[: story.size.broken]
@@ -166,15 +165,13 @@ def afresh(story: Story) -> Mapping[str, Any]:
 
 def evaluate(story: Story, hard: bool, *policies: str) -> Mapping[str, Any]:
     """Success of the served policy, and of others on the same episodes."""
-    usual = ("--goal-offset", GOAL_OFFSET, "--budget", 2 * GOAL_OFFSET)
-    drawn = hard and "--problems" in story.own.hard
-    horizon = story.size.planner["horizon"]
-    ahead = usual if horizon > 1 else ("--goal-offset", 5, "--budget", 10)
+    drawn = story.own.hard if hard else ()
+    ahead = story.size.far if hard else story.size.near
+    recorded = (*story.starts("fresh"), "--goal-offset", ahead, "--budget", 2 * ahead)
     return story.commands.wmserve(
         "evaluate",
         story.name,
-        *("--env", story.own.environment, *story.place, *(() if drawn else story.starts("fresh"))),
-        *(story.own.hard if hard else ahead),
+        *("--env", story.own.environment, *story.place, *(drawn or recorded)),
         *("--frame-size", IMAGE, IMAGE, "--episodes", story.size.played, "--seed", EVALUATION_SEED),
         *("--policies", *policies, "--peer-checkpoint", story.checkpoint),
     ).figures()

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import trange
-from wmserve_export.reference.verify import register_torchvision_operators
+from wmserve.torchvision import declare_operators
 
 from loadtest.own_world import lewm
 from loadtest.own_world.recordings import BLOCK, Episodes, read
@@ -116,10 +116,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--patch", type=int, default=16, help="pixels of a patch: 8 sees more, and takes longer")
-    parser.add_argument("--threads", type=int, default=1, help="two are slower on two cores that do anything else")
     options = parser.parse_args(argv)
-    torch.set_num_threads(options.threads)
-    register_torchvision_operators()
+    torch.set_num_threads(1)  # two are slower on a machine with two cores that does anything else
+    declare_operators()
     episodes = read(options.dataset)
     recipe = Recipe(options.steps)
     torch.manual_seed(recipe.seed)

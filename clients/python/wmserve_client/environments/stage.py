@@ -171,7 +171,8 @@ class Stage:
 
 def known(said: Any) -> bool:
     """Whether an environment says something: dm_control's, as stable-worldmodel has them, say NaN for nothing."""
-    return said is not None and not np.any(np.isnan(np.asarray(said, np.float64)))
+    numbers = np.asarray(said)
+    return said is not None and not (numbers.dtype.kind == "f" and bool(np.isnan(numbers).any()))
 
 
 def resized(frame: Frame, shape: tuple[int, int]) -> Frame:
